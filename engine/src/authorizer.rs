@@ -1,0 +1,214 @@
+//! What a custom authorizer reads: from the options' fields to the user name and password of CONNECT.
+
+mod encoding;
+mod signing;
+mod user_name;
+
+use crate::{
+    error::{Code, Failure, Result, Stage},
+    wire::Version,
+};
+use encoding::{encode_key, encode_value, normalise_signature};
+pub use signing::sign_token;
+use user_name::Parameter;
+
+/// What a custom authorizer checks, by the names that AWS uses in `MqttConnectCustomAuthConfig`. An empty field means
+/// the same as an absent one.
+///
+/// It carries secrets, hence no `Debug`.
+#[derive(Clone, Default)]
+pub struct Credentials {
+    pub authorizer_name: Option<String>,
+    pub username: Option<String>,
+    pub password: Option<Vec<u8>>,
+    pub token_key_name: Option<String>,
+    pub token_value: Option<String>,
+    /// Base64, base64url or percent-encoded.
+    pub token_signature: Option<String>,
+    /// An RSA private key, PEM or DER, that signs the token here instead of `token_signature`.
+    pub token_signing_key: Option<Vec<u8>>,
+    pub token_encoding: TokenEncoding,
+}
+
+/// How authorizer name, token key and token are written into the query.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenEncoding {
+    /// Only characters that would break the query are percent-encoded: a JWT goes through untouched.
+    #[default]
+    Auto,
+    /// As they are.
+    Raw,
+    /// Everything but letters, digits, `-`, `.`, `_` and `~` is percent-encoded.
+    Percent,
+}
+
+/// What CONNECT carries. It holds secrets, hence no `Debug`; the warnings hold none.
+pub struct Login {
+    /// `None` where there is nothing to say: never empty.
+    pub user_name: Option<String>,
+    pub password: Option<Vec<u8>>,
+    pub warnings: Vec<String>,
+}
+
+impl Credentials {
+    /// User name and password as CONNECT carries them (AWS IoT Core Developer Guide, "Connecting to AWS IoT Core by
+    /// using custom authentication"): `<username>?<its query>&<authorizer name>&<signature>&<token>`.
+    pub fn login(&self, version: Version) -> Result<Login> {
+        let mut warnings = Vec::new();
+        let parameters = self.parameters(&mut warnings)?;
+        let username = given(&self.username).unwrap_or_default();
+        let user_name = user_name::compose(username, &parameters, &mut warnings)?;
+        let password = self
+            .password
+            .clone()
+            .filter(|password| !password.is_empty());
+        check(version, &user_name, password.as_deref())?;
+        Ok(Login {
+            user_name: (!user_name.is_empty()).then_some(user_name),
+            password,
+            warnings,
+        })
+    }
+
+    /// The items that these credentials add to the query, in the order in which AWS's guide shows them.
+    fn parameters(&self, warnings: &mut Vec<String>) -> Result<Vec<Parameter>> {
+        let mut parameters = Vec::new();
+        if let Some(name) = given(&self.authorizer_name) {
+            parameters.push(Parameter {
+                option: "authorizerName",
+                key: user_name::AUTHORIZER_NAME.to_owned(),
+                value: encode_value(name, self.token_encoding).into_owned(),
+            });
+            self.warn_if_broken("authorizerName", name, warnings);
+        }
+        if let Some(token) = self.token()? {
+            parameters.push(Parameter {
+                option: "tokenSignature",
+                key: user_name::SIGNATURE.to_owned(),
+                value: token.signature,
+            });
+            parameters.push(Parameter {
+                option: "tokenValue",
+                key: encode_key(token.key, self.token_encoding).into_owned(),
+                value: encode_value(token.value, self.token_encoding).into_owned(),
+            });
+            self.warn_if_broken("tokenKeyName", token.key, warnings);
+            self.warn_if_broken("tokenValue", token.value, warnings);
+        }
+        Ok(parameters)
+    }
+
+    /// The token with its signature, percent-encoded. All of its parts are given, or none.
+    fn token(&self) -> Result<Option<Token<'_>>> {
+        let key = given(&self.token_key_name);
+        let value = given(&self.token_value);
+        let signature = given(&self.token_signature);
+        let signing_key = self
+            .token_signing_key
+            .as_deref()
+            .filter(|signing_key| !signing_key.is_empty());
+
+        if signature.is_some() && signing_key.is_some() {
+            return Err(Failure::option(
+                "tokenSignature and tokenSigningKey are both given; a token is signed once",
+            ));
+        }
+        let signed = signature.is_some() || signing_key.is_some();
+        let (Some(key), Some(value), true) = (key, value, signed) else {
+            return match (key, value, signed) {
+                (None, None, false) => Ok(None),
+                _ => Err(incomplete(key.is_some(), value.is_some(), signed)),
+            };
+        };
+        if user_name::is_reserved(key) {
+            return Err(Failure::option(
+                "tokenKeyName is the name of a parameter that AWS reserves",
+            ));
+        }
+        let signature = match (signature, signing_key) {
+            (Some(signature), _) => normalise_signature(signature).ok_or_else(not_base64)?,
+            (None, key) => sign_token(value, key.unwrap_or_default())?,
+        };
+        Ok(Some(Token {
+            key,
+            value,
+            signature: encode_value(&signature, TokenEncoding::Percent).into_owned(),
+        }))
+    }
+
+    /// With `raw` the caller answers for the query, but is told when it comes apart.
+    fn warn_if_broken(&self, option: &str, text: &str, warnings: &mut Vec<String>) {
+        if self.token_encoding == TokenEncoding::Raw && text.contains(['&', '?']) {
+            warnings.push(format!(
+                "{option} holds & or ?, and tokenEncoding is 'raw': IoT Core reads it as several parameters"
+            ));
+        }
+    }
+}
+
+struct Token<'a> {
+    key: &'a str,
+    value: &'a str,
+    signature: String,
+}
+
+fn given(field: &Option<String>) -> Option<&str> {
+    field.as_deref().filter(|text| !text.is_empty())
+}
+
+fn incomplete(key: bool, value: bool, signed: bool) -> Failure {
+    let missing = [
+        (key, "tokenKeyName"),
+        (value, "tokenValue"),
+        (signed, "tokenSignature (or tokenSigningKey)"),
+    ]
+    .into_iter()
+    .filter_map(|(present, name)| (!present).then_some(name))
+    .collect::<Vec<_>>()
+    .join(" and ");
+    let message = format!("the token is incomplete without {missing}");
+    Failure::new(Code::IncompleteToken, Stage::Options, message).with_hint(
+        "A signed token needs all three: tokenKeyName, tokenValue, and tokenSignature (or tokenSigningKey). For an authorizer without signing, put the token into the user name: `username: '?tok=value'`.",
+    )
+}
+
+fn not_base64() -> Failure {
+    Failure::option("tokenSignature is not base64").with_hint(
+        "Give the signature as base64, base64url, or either of them percent-encoded once. A space in it is usually a '+' that a query parser has replaced.",
+    )
+}
+
+fn check(version: Version, user_name: &str, password: Option<&[u8]>) -> Result<()> {
+    const LIMIT: usize = u16::MAX as usize;
+
+    if user_name.contains('\0') {
+        return Err(Failure::option(
+            "the user name holds NUL, which MQTT does not allow",
+        ));
+    }
+    if user_name.len() > LIMIT {
+        return Err(Failure::option(format!(
+            "username with authorizerName, token and signature takes {} bytes; MQTT allows 65,535",
+            user_name.len()
+        )));
+    }
+    let Some(password) = password else {
+        return Ok(());
+    };
+    if password.len() > LIMIT {
+        return Err(Failure::option(format!(
+            "password takes {} bytes; MQTT allows 65,535",
+            password.len()
+        )));
+    }
+    if version == Version::V311 && user_name.is_empty() {
+        return Err(Failure::option(
+            "password is given without a user name, which MQTT 3.1.1 does not allow",
+        )
+        .with_hint("Set username or authorizerName, or use mqttVersion: 5."));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

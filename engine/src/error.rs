@@ -1,0 +1,257 @@
+//! The one error type of the engine: what failed, where, and what to look at next.
+
+use std::{error, fmt, sync::Arc};
+
+/// The result of anything in the engine that can fail.
+pub type Result<T> = std::result::Result<T, Failure>;
+
+/// A failure that a person can act on. Cheap to clone: one lost connection settles thousands of operations.
+///
+/// No part of it ever holds a password, token, signature or key.
+#[derive(Clone)]
+pub struct Failure(Arc<Detail>);
+
+#[derive(Clone, Debug)]
+struct Detail {
+    code: Code,
+    stage: Stage,
+    message: String,
+    hint: &'static str,
+    reason_code: Option<u8>,
+    reason_string: Option<String>,
+    cause: Option<String>,
+}
+
+impl Failure {
+    /// A failure with the hint that belongs to its code.
+    pub fn new(code: Code, stage: Stage, message: impl Into<String>) -> Self {
+        Self(Arc::new(Detail {
+            code,
+            stage,
+            message: message.into(),
+            hint: code.hint(),
+            reason_code: None,
+            reason_string: None,
+            cause: None,
+        }))
+    }
+
+    /// An option that cannot work, found before any network traffic.
+    pub fn option(message: impl Into<String>) -> Self {
+        Self::new(Code::InvalidOption, Stage::Options, message)
+    }
+
+    /// A violation of MQTT by the server.
+    pub fn protocol(message: impl Into<String>) -> Self {
+        Self::new(Code::Protocol, Stage::Session, message)
+    }
+
+    /// Replaces the hint of the code by one that fits this case better.
+    #[must_use]
+    pub fn with_hint(self, hint: &'static str) -> Self {
+        self.edit(|detail| detail.hint = hint)
+    }
+
+    /// Moves the failure to the stage in which it happened.
+    #[must_use]
+    pub fn at(self, stage: Stage) -> Self {
+        self.edit(|detail| detail.stage = stage)
+    }
+
+    /// Adds the reason code of the server's packet, and its reason string where there was one.
+    #[must_use]
+    pub fn with_reason(self, code: u8, reason: Option<String>) -> Self {
+        self.edit(|detail| {
+            detail.reason_code = Some(code);
+            detail.reason_string = reason;
+        })
+    }
+
+    /// Adds the error underneath, in its own words.
+    #[must_use]
+    pub fn with_cause(self, cause: impl fmt::Display) -> Self {
+        self.edit(|detail| detail.cause = Some(cause.to_string()))
+    }
+
+    pub fn code(&self) -> Code {
+        self.0.code
+    }
+
+    pub fn stage(&self) -> Stage {
+        self.0.stage
+    }
+
+    pub fn message(&self) -> &str {
+        &self.0.message
+    }
+
+    /// What to look at next, the likeliest first. Empty where the message says it all.
+    pub fn hint(&self) -> &'static str {
+        self.0.hint
+    }
+
+    /// Whether the same call can succeed later without a change.
+    pub fn retryable(&self) -> bool {
+        self.0.code.retryable()
+    }
+
+    pub fn reason_code(&self) -> Option<u8> {
+        self.0.reason_code
+    }
+
+    pub fn reason_string(&self) -> Option<&str> {
+        self.0.reason_string.as_deref()
+    }
+
+    pub fn cause(&self) -> Option<&str> {
+        self.0.cause.as_deref()
+    }
+
+    fn edit(mut self, change: impl FnOnce(&mut Detail)) -> Self {
+        change(Arc::make_mut(&mut self.0));
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}: {}", self.code().as_str(), self.message())
+    }
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, formatter)
+    }
+}
+
+impl error::Error for Failure {}
+
+/// Where on the way to the endpoint a failure happened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Options,
+    Dns,
+    Tcp,
+    Tls,
+    Connack,
+    Session,
+    Operation,
+}
+
+impl Stage {
+    /// The name that users see.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Options => "options",
+            Self::Dns => "dns",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Connack => "connack",
+            Self::Session => "session",
+            Self::Operation => "operation",
+        }
+    }
+}
+
+/// Declares every code once: variant, public name, whether it is retryable, hint.
+macro_rules! codes {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $retryable:literal, $hint:literal;)*) => {
+        /// The stable codes that programs branch on.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Code {
+            /// The name that users see.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            fn retryable(self) -> bool {
+                match self { $(Self::$variant => $retryable,)* }
+            }
+
+            fn hint(self) -> &'static str {
+                match self { $(Self::$variant => $hint,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// An option is missing, malformed or contradicts another.
+    InvalidOption = "ERR_INVALID_OPTION", false, "";
+    /// Of token key name, token value and signature some are given and some are not.
+    IncompleteToken = "ERR_INCOMPLETE_TOKEN", false,
+        "A signed authorizer needs all three: tokenKeyName, tokenValue, and tokenSignature (or tokenSigningKey). An unsigned one needs none of them, or tokenKeyName and tokenValue in the user name.";
+    /// The endpoint's name did not resolve.
+    Dns = "ERR_DNS", true,
+        "Check the endpoint for a typing error: `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints it. Then check that this machine has a working resolver and network.";
+    /// No TCP connection to the endpoint.
+    Tcp = "ERR_TCP", true,
+        "Check the port (443 for a custom authorizer) and whether a firewall lets this machine reach it.";
+    /// The TLS handshake failed for another reason than certificate or ALPN.
+    Tls = "ERR_TLS", true,
+        "IoT Core ends the handshake when the server name (SNI) is not one of its endpoints or domains. A firewall or proxy that inspects TLS does so too. Check the endpoint and the port.";
+    /// The server's certificate was not accepted.
+    TlsCertificate = "ERR_TLS_CERTIFICATE", true, "";
+    /// The server did not agree to the protocol `mqtt`.
+    Alpn = "ERR_ALPN", true,
+        "A custom authorizer over MQTT needs port 443 and ALPN `mqtt`. Check that the port is 443, that the endpoint is an IoT data endpoint (its name holds `-ats`), and that no proxy that inspects TLS stands between.";
+    /// The way to CONNACK took longer than `connectTimeoutMs`.
+    ConnectTimeout = "ERR_CONNECT_TIMEOUT", true,
+        "A firewall that swallows packets is the likeliest cause; then an authorizer Lambda that takes too long (IoT Core allows 5 s). Raise connectTimeoutMs only on slow networks.";
+    /// The server refused the login.
+    NotAuthorized = "ERR_NOT_AUTHORIZED", true,
+        "In order of likelihood: the authorizer answered isAuthenticated: false; its policy does not allow iot:Connect for this client id; the signature does not match the token under the authorizer's public key; the authorizer name is wrong or the authorizer is INACTIVE; IoT Core may not invoke the Lambda (aws lambda add-permission); the Lambda failed, took over 5 s or gave an invalid answer. `aws iot test-invoke-authorizer` and the Lambda's log tell which.";
+    /// The server closed the connection after CONNECT and before CONNACK.
+    ClosedBeforeConnack = "ERR_CLOSED_BEFORE_CONNACK", true,
+        "This is how IoT Core refuses a login without a word. In order of likelihood: the authorizer answered isAuthenticated: false; its policy does not allow iot:Connect for this client id; the signature does not match the token under the authorizer's public key; the authorizer name is wrong or the authorizer is INACTIVE; IoT Core may not invoke the Lambda (aws lambda add-permission); the Lambda failed, took over 5 s or gave an invalid answer. `aws iot test-invoke-authorizer` and the Lambda's log tell which.";
+    /// CONNACK refused the connection for another reason than the login.
+    ConnectRefused = "ERR_CONNECT_REFUSED", true,
+        "Look at reasonCode: a protocol version or client id that the server does not accept, or a quota that is used up.";
+    /// The server broke the MQTT protocol.
+    Protocol = "ERR_PROTOCOL", true,
+        "The other side does not speak MQTT as specified. Check that endpoint and port belong to an MQTT broker, and that mqttVersion fits it.";
+    /// No answer to a PINGREQ.
+    KeepAlive = "ERR_KEEP_ALIVE", true,
+        "The network stopped carrying packets without closing the connection: typical for mobile networks and NAT gateways. A smaller keepAliveSeconds finds it sooner.";
+    /// The server accepted no byte for too long.
+    WriteStalled = "ERR_WRITE_STALLED", true,
+        "The network stopped carrying packets, or the server stopped reading.";
+    /// The connection broke.
+    ConnectionLost = "ERR_CONNECTION_LOST", true,
+        "If it broke right after a publish or subscribe, the authorizer's policy may not allow it: IoT Core answers a denied operation by closing the connection. Otherwise the network failed.";
+    /// Another connection came with the same client id.
+    SessionTakenOver = "ERR_SESSION_TAKEN_OVER", true,
+        "Two connections use one client id. Give every device, process and instance a client id of its own.";
+    /// The server sent a DISCONNECT.
+    ServerDisconnect = "ERR_SERVER_DISCONNECT", true,
+        "Look at reasonCode and reasonString. 0x87 right after a publish or subscribe means that the authorizer's policy does not allow it.";
+    /// A payload is larger than the server takes.
+    PayloadTooLarge = "ERR_PAYLOAD_TOO_LARGE", false,
+        "IoT Core takes up to 128 KiB (131,072 bytes) per message. Compress it, split it, or upload to S3 and publish the key.";
+    /// A topic or filter that MQTT or IoT Core does not allow.
+    InvalidTopic = "ERR_INVALID_TOPIC", false, "";
+    /// A limit of the server would be exceeded.
+    Limit = "ERR_LIMIT", false, "";
+    /// `queue` is full.
+    QueueFull = "ERR_QUEUE_FULL", true,
+        "More is accepted than the network carries. Await the promises of publish, slow down, or raise queue.maxMessages and queue.maxBytes.";
+    /// No acknowledgement in time; the outcome is unknown.
+    AckTimeout = "ERR_ACK_TIMEOUT", true,
+        "The server may or may not have processed it. IoT Core does not acknowledge what exceeds its quotas: see its limits of publishes and subscriptions.";
+    /// PUBACK with an error.
+    PublishRejected = "ERR_PUBLISH_REJECTED", false,
+        "0x87: the authorizer's policy does not allow iot:Publish on this topic (retained messages need iot:RetainPublish too). 0x97: a quota is used up.";
+    /// SUBACK with an error.
+    SubscribeRejected = "ERR_SUBSCRIBE_REJECTED", false,
+        "0x80 or 0x87: the authorizer's policy does not allow iot:Subscribe on this filter. 0x97: a quota is used up.";
+    /// The connection is closed.
+    Closed = "ERR_CLOSED", false, "";
+    /// A bug of this package.
+    Internal = "ERR_INTERNAL", false,
+        "This is a bug in custom-authorizer-connect. Please report it with the message and what the app was doing.";
+}

@@ -1,0 +1,69 @@
+//! What a connection tells its host.
+
+use crate::{error::Failure, options::Level, session::Token, wire::Version};
+
+/// Implemented by each host. Every accepted operation ends in exactly one of `published`, `subscribed`, `refused`,
+/// `unsubscribed`, `withdrawn` and `failed`. Calls come from the connection's task and must not block.
+pub trait Events: Send {
+    /// CONNACK accepted the connection.
+    fn connected(&mut self, connected: &Connected);
+
+    /// A message arrived; the host gives credit back by its number once it is consumed.
+    fn message(&mut self, message: &Message<'_>);
+
+    /// Takes the oldest QoS 0 message that the app has not seen yet out of the host's buffer, and gives its number.
+    fn discard_oldest_qos0(&mut self) -> Option<u64>;
+
+    /// A publish is acknowledged; at QoS 0 its bytes have left (packet id and reason are 0).
+    fn published(&mut self, token: Token, packet_id: u16, reason: u8);
+
+    /// Every filter is granted: the QoS of each.
+    fn subscribed(&mut self, token: Token, packet_id: u16, granted: &[u8]);
+
+    /// At least one filter is refused: the code of each, below 0x80 where it is granted.
+    fn refused(&mut self, token: Token, codes: &[u8], failure: &Failure);
+
+    /// UNSUBACK came: the code of each filter.
+    fn unsubscribed(&mut self, token: Token, packet_id: u16, codes: &[u8]);
+
+    /// An operation was cancelled before anything of it was sent.
+    fn withdrawn(&mut self, token: Token);
+
+    fn failed(&mut self, token: Token, failure: &Failure);
+
+    /// The end: nothing follows. `failure` is `None` after a disconnect that the host asked for.
+    fn closed(&mut self, failure: Option<&Failure>, unsettled: usize);
+
+    fn log(&mut self, level: Level, message: &str);
+
+    /// The connection's task has said all that it has to say for now.
+    fn flush(&mut self);
+}
+
+/// What the server granted.
+#[derive(Clone, Debug)]
+pub struct Connected {
+    pub version: Version,
+    pub session_present: bool,
+    pub keep_alive_seconds: u16,
+    pub in_flight: u16,
+    pub maximum_packet_size: Option<u32>,
+    pub maximum_qos: u8,
+    pub retain_available: bool,
+    /// MQTT 5 only.
+    pub session_expiry_seconds: Option<u32>,
+    pub alpn_protocol: Option<String>,
+}
+
+/// A message that arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Message<'a> {
+    pub number: u64,
+    pub topic: &'a str,
+    pub payload: &'a [u8],
+    pub qos: u8,
+    pub retain: bool,
+    pub dup: bool,
+    /// The filters of the app that match.
+    pub filters: &'a [u32],
+}

@@ -1,0 +1,43 @@
+//! An MQTT 3.1.1 and 5 connection to AWS IoT Core through a custom authorizer.
+//!
+//! Arrows point downward only:
+//! `supervisor -> { link -> { session -> wire, transport }, authorizer } -> { options, limits, error }`.
+//! A host calls [`connect`], runs the task it gets, asks for things through the [`Handle`] and hears of them through
+//! its [`Events`]. Nothing here knows Node.
+
+/// The life of a connection.
+mod supervisor;
+pub use supervisor::connect;
+
+/// The host's end: what it asks for, and what it is told.
+mod handle;
+pub use handle::Handle;
+mod events;
+pub use events::{Connected, Events, Message};
+
+/// One live connection.
+mod link;
+/// Protocol state without a socket.
+mod session;
+pub use session::{Filter, FilterId, Token};
+/// Packets on bytes.
+mod wire;
+pub use wire::Version;
+mod reason;
+/// Bytes to the endpoint.
+mod transport;
+
+/// Credentials to user name and password.
+mod authorizer;
+pub use authorizer::{Credentials, Login, TokenEncoding, sign_token};
+
+/// What holds for a whole connection.
+mod options;
+pub use options::{ConnectOptions, Level, Options};
+mod budget;
+mod limits;
+mod shared;
+pub use shared::{Number, Shared};
+
+mod error;
+pub use error::{Code, Failure, Result, Stage};

@@ -1,0 +1,438 @@
+//! One live connection: drives a session over a stream in one poll loop.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, Sleep, sleep_until},
+};
+
+use crate::{
+    error::{Code, Failure, Result, Stage},
+    events::Events,
+    options::{Level, Options},
+    session::{Command, Flow, Session},
+    wire::{ConnAck, Inbound, next_frame, packet_name, read},
+};
+
+/// How long the server may accept no byte of what is written.
+const WRITE_STALL: Duration = Duration::from_secs(30);
+/// Room for one read; a TLS record holds as much.
+const READ_BYTES: usize = 16 * 1024;
+/// Reading goes on while no more than this waits to be written: two sides that both stop reading stall each other.
+const OWED_BYTES: usize = 64 * 1024;
+/// Turns of the loop before other connections get theirs.
+const TURNS: usize = 32;
+/// A buffer that has grown beyond this is not kept for the next connection.
+const KEPT_BYTES: usize = 256 * 1024;
+
+thread_local! {
+    /// Buffers that all connections of a thread take in turn, so that an idle connection holds none.
+    static SCRATCH: Cell<Option<Scratch>> = const { Cell::new(None) };
+}
+
+struct Scratch {
+    inbound: Box<[u8]>,
+    outbound: BytesMut,
+}
+
+/// How a link ended.
+#[derive(Debug)]
+pub enum End {
+    /// DISCONNECT was sent, as the host asked for.
+    Disconnected,
+    /// The host is gone.
+    Abandoned,
+    Failed(Failure),
+}
+
+/// One connection over an open stream.
+pub struct Link<S> {
+    stream: S,
+    peer: String,
+    max_packet: usize,
+    /// The start of a packet whose rest has not come yet, or packets for which there was no credit.
+    inbound: BytesMut,
+    outbound: BytesMut,
+    unflushed: bool,
+    /// `inbound` begins with something that was not looked at yet, or not taken for lack of credit.
+    stopped: bool,
+    write_stalled: Option<Instant>,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
+    pub fn new(stream: S, options: &Options) -> Self {
+        Self {
+            stream,
+            peer: format!("{}:{}", options.host, options.port),
+            max_packet: options.receive.bytes,
+            inbound: BytesMut::new(),
+            outbound: BytesMut::new(),
+            unflushed: false,
+            stopped: false,
+            write_stalled: None,
+            timer: Box::pin(sleep_until(Instant::now() + Duration::from_secs(86_400))),
+        }
+    }
+
+    /// Sends CONNECT and waits for CONNACK. What comes right behind it is kept for [`Self::run`].
+    pub async fn connect(&mut self, session: &Session, options: &Options) -> Result<ConnAck> {
+        let mut connect = BytesMut::new();
+        session.connect(&mut connect)?;
+        let sent = async {
+            self.stream.write_all(&connect).await?;
+            self.stream.flush().await
+        };
+        if let Err(error) = sent.await {
+            // The refusal may have come before all of CONNECT had left.
+            return self
+                .read_connack(options)
+                .await
+                .map_err(|failure| match failure.code() {
+                    Code::ClosedBeforeConnack => failure.with_cause(error),
+                    _ => failure,
+                });
+        }
+        self.read_connack(options).await
+    }
+
+    /// Drives the session until the link ends.
+    pub async fn run<E: Events>(
+        &mut self,
+        session: &mut Session,
+        commands: &mut UnboundedReceiver<Vec<Command>>,
+        events: &mut E,
+    ) -> End {
+        let end = poll_fn(|cx| self.poll(cx, session, commands, events)).await;
+        if matches!(end, End::Disconnected) {
+            // The answer to the close is not worth waiting for long, and no failure of it matters any more.
+            let _closed =
+                tokio::time::timeout(Duration::from_secs(1), self.stream.shutdown()).await;
+        }
+        end
+    }
+
+    async fn read_connack(&mut self, options: &Options) -> Result<ConnAck> {
+        loop {
+            if let Some(frame) = next_frame(&self.inbound, self.max_packet)? {
+                let length = frame.len;
+                let Inbound::ConnAck(connack) = read(options.version, &frame)? else {
+                    let message = format!(
+                        "{} answered CONNECT with {} in place of CONNACK",
+                        self.peer,
+                        packet_name(frame.header)
+                    );
+                    return Err(Failure::protocol(message));
+                };
+                self.inbound.advance(length);
+                self.stopped = !self.inbound.is_empty();
+                return Ok(*connack);
+            }
+            self.inbound.reserve(512);
+            match self.stream.read_buf(&mut self.inbound).await {
+                Ok(0) => return Err(self.closed_before_connack()),
+                Ok(_) => {}
+                Err(error) => return Err(self.closed_before_connack().with_cause(error)),
+            }
+        }
+    }
+
+    fn closed_before_connack(&self) -> Failure {
+        Failure::new(
+            Code::ClosedBeforeConnack,
+            Stage::Connack,
+            format!(
+                "{} closed the connection after CONNECT, without an answer",
+                self.peer
+            ),
+        )
+    }
+
+    fn poll<E: Events>(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        commands: &mut UnboundedReceiver<Vec<Command>>,
+        events: &mut E,
+    ) -> Poll<End> {
+        let mut scratch = SCRATCH.take().unwrap_or_else(|| Scratch {
+            inbound: vec![0; READ_BYTES].into_boxed_slice(),
+            outbound: BytesMut::new(),
+        });
+        if self.outbound.is_empty() {
+            self.outbound = std::mem::take(&mut scratch.outbound);
+        }
+        let polled = self.turns(cx, session, commands, events, &mut scratch.inbound);
+        if self.outbound.is_empty() && self.outbound.capacity() <= KEPT_BYTES {
+            self.outbound.clear();
+            scratch.outbound = std::mem::take(&mut self.outbound);
+        }
+        SCRATCH.set(Some(scratch));
+        session.show();
+        events.flush();
+        polled.map(|end| end.unwrap_or_else(End::Failed))
+    }
+
+    /// Turns of the loop until none makes progress.
+    ///
+    /// Pending is returned only from a turn in which nothing moved in any direction; every direction that was not
+    /// polled in it is opened again by one that was: reading for lack of credit by a command, reading for owed bytes by
+    /// a write, writing by new bytes.
+    fn turns<E: Events>(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        commands: &mut UnboundedReceiver<Vec<Command>>,
+        events: &mut E,
+        scratch: &mut [u8],
+    ) -> Poll<Result<End>> {
+        for _ in 0..TURNS {
+            let now = Instant::now();
+            let mut progress = false;
+            while let Poll::Ready(batch) = commands.poll_recv(cx) {
+                let Some(batch) = batch else {
+                    return Poll::Ready(Ok(End::Abandoned));
+                };
+                for command in batch {
+                    session.command(command, now, events);
+                }
+                progress = true;
+            }
+            if session.wants_to_read(self.stopped, now) && self.outbound.len() < OWED_BYTES {
+                progress |= self.read(cx, session, events, scratch, now)?;
+            }
+            session.elapsed(now, &mut self.outbound, events)?;
+            session.write(now, &mut self.outbound);
+            match self.write(cx, session, now) {
+                Ok(written) => progress |= written,
+                Err(error) => {
+                    return Poll::Ready(Err(
+                        self.last_words(cx, session, events, scratch, now, &error)
+                    ));
+                }
+            }
+            if !self.unflushed {
+                session.flushed(events);
+            }
+            if session.is_done(now) {
+                return self.say_goodbye(cx, session, now);
+            }
+            if !progress && !self.poll_timer(cx, session, now)? {
+                return Poll::Pending;
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Reads once and takes every complete packet; gives whether anything moved.
+    fn read<E: Events>(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        events: &mut E,
+        scratch: &mut [u8],
+        now: Instant,
+    ) -> Result<bool> {
+        if self.stopped {
+            self.stopped = false;
+            let before = self.inbound.len();
+            let kept = std::mem::take(&mut self.inbound);
+            let taken = self.take_packets(&kept, session, events, now)?;
+            self.keep(&kept[taken..]);
+            if self.stopped {
+                return Ok(self.inbound.len() < before);
+            }
+        }
+        let mut buffer = ReadBuf::new(scratch);
+        match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
+            Poll::Pending => return Ok(false),
+            Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(self.lost(None)),
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Err(self.lost(Some(&error))),
+        }
+        let bytes = buffer.filled();
+        session.received(bytes.len(), now);
+        self.write_stalled = None;
+        if self.inbound.is_empty() {
+            let taken = self.take_packets(bytes, session, events, now)?;
+            self.keep(&bytes[taken..]);
+        } else {
+            self.inbound.extend_from_slice(bytes);
+            let mut kept = std::mem::take(&mut self.inbound);
+            let taken = self.take_packets(&kept, session, events, now)?;
+            kept.advance(taken);
+            if kept.is_empty() {
+                kept = BytesMut::new();
+            }
+            self.inbound = kept;
+        }
+        Ok(true)
+    }
+
+    /// Takes complete packets from the front; gives how many bytes they had.
+    fn take_packets<E: Events>(
+        &mut self,
+        bytes: &[u8],
+        session: &mut Session,
+        events: &mut E,
+        now: Instant,
+    ) -> Result<usize> {
+        let mut taken = 0;
+        while let Some(frame) = next_frame(&bytes[taken..], self.max_packet)? {
+            let packet = read(session.version(), &frame)?;
+            if session.logs(Level::Trace) {
+                let message = format!(
+                    "received {}, {} bytes",
+                    packet_name(frame.header),
+                    frame.len
+                );
+                events.log(Level::Trace, &message);
+            }
+            if session.receive(packet, now, events)? == Flow::Stop {
+                self.stopped = true;
+                break;
+            }
+            taken += frame.len;
+        }
+        Ok(taken)
+    }
+
+    fn keep(&mut self, rest: &[u8]) {
+        if !rest.is_empty() {
+            self.inbound = BytesMut::from(rest);
+        }
+    }
+
+    /// Writes and flushes what there is; gives whether anything moved.
+    fn write(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        now: Instant,
+    ) -> io::Result<bool> {
+        let mut progress = false;
+        while !self.outbound.is_empty() {
+            match Pin::new(&mut self.stream).poll_write(cx, &self.outbound) {
+                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(written)) => {
+                    self.outbound.advance(written);
+                    session.sent(written);
+                    self.unflushed = true;
+                    progress = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => break,
+            }
+        }
+        if self.unflushed {
+            match Pin::new(&mut self.stream).poll_flush(cx) {
+                Poll::Ready(Ok(())) => {
+                    self.unflushed = false;
+                    progress = true;
+                }
+                Poll::Ready(Err(error)) => return Err(error),
+                Poll::Pending => {}
+            }
+        }
+        if progress || (self.outbound.is_empty() && !self.unflushed) {
+            self.write_stalled = None;
+        } else {
+            self.write_stalled.get_or_insert(now);
+        }
+        Ok(progress)
+    }
+
+    /// Nothing can be written any more; a DISCONNECT that says why may still be there to read.
+    fn last_words<E: Events>(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        events: &mut E,
+        scratch: &mut [u8],
+        now: Instant,
+        error: &io::Error,
+    ) -> Failure {
+        while !self.stopped {
+            match self.read(cx, session, events, scratch, now) {
+                Ok(true) => {}
+                Ok(false) => break,
+                Err(failure) if failure.code() == Code::ConnectionLost => break,
+                Err(failure) => return failure,
+            }
+        }
+        self.lost(Some(error))
+    }
+
+    /// Writes DISCONNECT behind everything else; what the network does not take at once is lost with the timeout.
+    fn say_goodbye(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        now: Instant,
+    ) -> Poll<Result<End>> {
+        session.disconnect(&mut self.outbound);
+        let _failed = self.write(cx, session, now);
+        Poll::Ready(Ok(End::Disconnected))
+    }
+
+    /// Arms the timer for the next deadline; true if that has passed already.
+    fn poll_timer(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        now: Instant,
+    ) -> Result<bool> {
+        let stall = self.write_stalled.map(|since| since + WRITE_STALL);
+        if stall.is_some_and(|deadline| deadline <= now) {
+            return Err(Failure::new(
+                Code::WriteStalled,
+                Stage::Session,
+                format!(
+                    "{} accepted no byte for {} s",
+                    self.peer,
+                    WRITE_STALL.as_secs()
+                ),
+            ));
+        }
+        let Some(deadline) = [stall, session.next_deadline()].into_iter().flatten().min() else {
+            return Ok(false);
+        };
+        // A timer that fires early only costs a turn; moving it on every packet would cost more.
+        if self.timer.deadline() > deadline || self.timer.is_elapsed() {
+            self.timer.as_mut().reset(deadline);
+        }
+        Ok(self.timer.as_mut().poll(cx).is_ready())
+    }
+
+    fn lost(&self, error: Option<&io::Error>) -> Failure {
+        let failure = Failure::new(
+            Code::ConnectionLost,
+            Stage::Session,
+            format!(
+                "the connection to {} was closed by the other side",
+                self.peer
+            ),
+        );
+        match error {
+            None => failure,
+            Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => failure,
+            Some(error) => Failure::new(
+                Code::ConnectionLost,
+                Stage::Session,
+                format!("the connection to {} broke", self.peer),
+            )
+            .with_cause(error),
+        }
+    }
+}

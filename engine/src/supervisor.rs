@@ -1,0 +1,216 @@
+//! The life of a connection: opens a road, logs in, runs the link, and settles everything at the end.
+
+use std::{
+    any::Any,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+};
+
+use tokio::{
+    sync::mpsc::{self, UnboundedReceiver},
+    time::{Instant, timeout},
+};
+
+use crate::{
+    error::{Code, Failure, Result, Stage},
+    events::{Connected, Events},
+    handle::Handle,
+    link::{End, Link},
+    options::{Level, Options},
+    reason::{reason_name, return_code_name},
+    session::{Command, Session},
+    shared::Shared,
+    transport::{self, Stream},
+    wire::{ConnAck, Version},
+};
+
+/// Prepares a connection: the host's end, and the task that the host runs to its end.
+pub fn connect<E: Events>(
+    options: Options,
+    events: E,
+) -> (Handle, impl Future<Output = ()> + Send + use<E>) {
+    let options = Arc::new(options);
+    let shared = Arc::new(Shared::new(options.queue));
+    let (sender, commands) = mpsc::unbounded_channel();
+    let handle = Handle::new(options.clone(), shared.clone(), sender);
+    (handle, supervise(options, shared, commands, events))
+}
+
+/// Runs a connection and reports its end, whatever happens: also a panic ends in `closed`.
+async fn supervise<E: Events>(
+    options: Arc<Options>,
+    shared: Arc<Shared>,
+    mut commands: UnboundedReceiver<Vec<Command>>,
+    mut events: E,
+) {
+    let mut session = Session::new(options.clone(), shared.clone());
+    let end = guarded(live(&options, &mut session, &mut commands, &mut events)).await;
+    shared.close();
+    commands.close();
+    let _panic = catch_unwind(AssertUnwindSafe(|| {
+        settle(end, &mut session, &mut commands, &mut events);
+    }));
+}
+
+/// One attempt and, if it succeeds, the link that follows.
+async fn live<E: Events>(
+    options: &Options,
+    session: &mut Session,
+    commands: &mut UnboundedReceiver<Vec<Command>>,
+    events: &mut E,
+) -> End {
+    let attempt = Box::pin(attempt(options, session));
+    let opened = tokio::select! {
+        opened = attempt => opened,
+        end = interruption(commands) => return end,
+    };
+    let (mut link, connected) = match opened {
+        Ok(opened) => opened,
+        Err(failure) => return End::Failed(failure),
+    };
+    events.connected(&connected);
+    events.flush();
+    link.run(session, commands, events).await
+}
+
+async fn attempt(options: &Options, session: &mut Session) -> Result<(Link<Stream>, Connected)> {
+    let opening = async {
+        let stream = transport::open(options).await?;
+        let alpn_protocol = transport::alpn_protocol(&stream);
+        let mut link = Link::new(stream, options);
+        let connack = link
+            .connect(session, options)
+            .await
+            .map_err(|failure| without_alpn(failure, alpn_protocol.as_deref(), options))?;
+        check(&connack, options)?;
+        let connected = session.connected(&connack, alpn_protocol, Instant::now());
+        Ok((link, connected))
+    };
+    timeout(options.connect_timeout, opening)
+        .await
+        .unwrap_or_else(|_elapsed| {
+            Err(Failure::new(
+                Code::ConnectTimeout,
+                Stage::Connack,
+                format!(
+                    "no connection to {}:{} within {} ms",
+                    options.host,
+                    options.port,
+                    options.connect_timeout.as_millis()
+                ),
+            ))
+        })
+}
+
+/// Waits until the host wants no connection any more. Before there is one, nothing else is accepted.
+async fn interruption(commands: &mut UnboundedReceiver<Vec<Command>>) -> End {
+    while let Some(batch) = commands.recv().await {
+        if batch
+            .iter()
+            .any(|command| matches!(command, Command::Disconnect { .. }))
+        {
+            return End::Disconnected;
+        }
+    }
+    End::Abandoned
+}
+
+/// A close before CONNACK on a link where the server did not select `mqtt` is most likely about that.
+fn without_alpn(failure: Failure, alpn_protocol: Option<&str>, options: &Options) -> Failure {
+    if failure.code() != Code::ClosedBeforeConnack || alpn_protocol == Some("mqtt") {
+        return failure;
+    }
+    let message = format!(
+        "{}:{} closed the connection after CONNECT and did not select the protocol `mqtt` (ALPN)",
+        options.host, options.port
+    );
+    Failure::new(Code::Alpn, Stage::Connack, message)
+}
+
+fn check(connack: &ConnAck, options: &Options) -> Result<()> {
+    let code = connack.code;
+    if code == 0 {
+        return Ok(());
+    }
+    let name = match options.version {
+        Version::V311 if code < 0x80 => return_code_name(code),
+        _ => reason_name(code),
+    };
+    // 0x86 and 0x87 in MQTT 3.1.1 are no legal codes; brokers that mix the versions up send them all the same.
+    let login = match options.version {
+        Version::V311 => matches!(code, 4 | 5 | 7 | 0x86 | 0x87),
+        Version::V5 => matches!(code, 0x86 | 0x87 | 0x8c),
+    };
+    let kind = if login {
+        Code::NotAuthorized
+    } else {
+        Code::ConnectRefused
+    };
+    let message = format!(
+        "{}:{} refused the connection: {name} (CONNACK {})",
+        options.host,
+        options.port,
+        if code < 0x80 {
+            code.to_string()
+        } else {
+            format!("0x{code:02x}")
+        }
+    );
+    Err(Failure::new(kind, Stage::Connack, message)
+        .with_reason(code, connack.reason_string.clone()))
+}
+
+/// Gives every accepted operation its outcome, then reports the end.
+fn settle<E: Events>(
+    end: End,
+    session: &mut Session,
+    commands: &mut UnboundedReceiver<Vec<Command>>,
+    events: &mut E,
+) {
+    let now = Instant::now();
+    while let Ok(batch) = commands.try_recv() {
+        for command in batch {
+            session.command(command, now, events);
+        }
+    }
+    let (failure, of_operations) = match end {
+        End::Failed(failure) => (Some(failure.clone()), failure),
+        End::Disconnected | End::Abandoned => {
+            let message = "the connection was closed before the operation was settled";
+            (None, Failure::new(Code::Closed, Stage::Operation, message))
+        }
+    };
+    let unsettled = session.close(&of_operations, events);
+    if let Some(failure) = &failure {
+        events.log(Level::Error, &failure.to_string());
+    }
+    events.closed(failure.as_ref(), unsettled);
+    events.flush();
+}
+
+/// Polls `future` so that a panic in it becomes an end like any other.
+async fn guarded(future: impl Future<Output = End>) -> End {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)))
+            .unwrap_or_else(|panic| Poll::Ready(End::Failed(panic_failure(&*panic))))
+    })
+    .await
+}
+
+fn panic_failure(panic: &(dyn Any + Send)) -> Failure {
+    let what = panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message");
+    Failure::new(
+        Code::Internal,
+        Stage::Session,
+        "the connection's task panicked",
+    )
+    .with_cause(what)
+}
