@@ -1,0 +1,401 @@
+/// <reference types="node" />
+
+import type { EventEmitter } from 'node:events'
+import type { KeyObject } from 'node:crypto'
+
+/**
+ * Connects to AWS IoT Core through a custom authorizer.
+ *
+ * Resolves when the server has accepted the connection. Rejects with an {@link MqttError} whose `code`, `stage`
+ * and `hint` say what failed, where, and what to look at next; an option that cannot work is found before any
+ * network traffic. An aborted call rejects with `signal.reason`.
+ *
+ * ```js
+ * const connection = await connectWithCustomAuthorizer({
+ *   endpoint: 'abc123-ats.iot.eu-west-1.amazonaws.com',
+ *   authorizerName: 'FleetAuthorizer',
+ *   username: 'thermostat-7',
+ *   password: 'secret',
+ * })
+ * await connection.publish('fleet/thermostat-7/temperature', { celsius: 21.5 })
+ * await connection.disconnect()
+ * ```
+ */
+export function connectWithCustomAuthorizer(options: ConnectOptions): Promise<Connection>
+
+/**
+ * Signs a token as IoT Core's signing authorizers expect it: RSASSA-PKCS1-v1_5 with SHA-256 over exactly the
+ * token's bytes, in standard base64. For backends, simulators and tests: the key belongs on no device.
+ *
+ * @param token The token value, without a line feed at its end.
+ * @param privateKey An RSA key of at least 2048 bits: PEM (PKCS#8 or PKCS#1), DER, or a `KeyObject`.
+ * @throws {MqttError} `ERR_INVALID_OPTION` where the key is no such key.
+ */
+export function signToken(token: string, privateKey: string | Uint8Array | KeyObject): string
+
+/** What the authorizer gets to see. The names are those of AWS's `MqttConnectCustomAuthConfig`. Empty strings mean absent. */
+export interface CustomAuthorizerCredentials {
+  /** Name of the authorizer in IoT Core. Left out: the default authorizer of the account or domain. */
+  authorizerName?: string
+  /** User name. May hold a query part of its own (`name?key=value`); it is kept byte for byte. */
+  username?: string
+  /** Password: text, or bytes as they are. The Lambda gets it in base64. */
+  password?: string | Uint8Array
+  /** Name under which the authorizer expects the token (its `tokenKeyName`). Goes with `tokenValue` and a signature. */
+  tokenKeyName?: string
+  /** The token, as signed. */
+  tokenValue?: string
+  /** Signature of the token: base64, base64url or percent-encoded. */
+  tokenSignature?: string
+  /**
+   * Instead of `tokenSignature`: the RSA private key to sign `tokenValue` with (see {@link signToken}).
+   * For backends, simulators and tests; never put the key on a device.
+   */
+  tokenSigningKey?: string | Uint8Array | KeyObject
+  /**
+   * How token, key name and authorizer name are written into the user name.
+   * - `auto`: percent-encoded only where a character would break the query; a JWT goes through untouched.
+   * - `raw`: as they are. `percent`: everything but letters, digits and `-._~` is encoded.
+   * @default 'auto'
+   */
+  tokenEncoding?: 'auto' | 'raw' | 'percent'
+}
+
+/** Trust and names for TLS. Verification cannot be turned off. */
+export interface TlsOptions {
+  /** Certificate authorities to trust **instead of** the system's: PEM text or bytes, one or several. */
+  ca?: string | Uint8Array | ReadonlyArray<string | Uint8Array>
+  /** The same from a PEM file. */
+  caFile?: string
+}
+
+export interface ConnectOptions extends CustomAuthorizerCredentials {
+  /**
+   * Host name of the IoT data endpoint, without `https://` and port:
+   * `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints it.
+   */
+  endpoint: string
+  /** @default 443, the only port on which IoT Core's own endpoints run custom authorizers */
+  port?: number
+  /**
+   * MQTT client id, at most 128 bytes on IoT Core. A second connection with the same id ends the first.
+   * Left out: `client-<uuid>`, made for this connection.
+   */
+  clientId?: string
+  /**
+   * 5, or 3 for MQTT 3.1.1.
+   * @default 5
+   */
+  mqttVersion?: 3 | 5
+  tls?: TlsOptions
+  /**
+   * Seconds without traffic after which a ping is sent; 30 to 1,200 on IoT Core, which closes the connection after
+   * 1.5 times that. With `limits: 'none'` 0 to 65,535, where 0 turns pings off.
+   * @default 60
+   */
+  keepAliveSeconds?: number
+  /**
+   * Milliseconds to wait for the answer to a ping; then the connection fails with `ERR_KEEP_ALIVE`.
+   * @default 10_000
+   */
+  pingTimeoutMs?: number
+  /**
+   * Milliseconds for the whole way from DNS to the server's CONNACK; then `ERR_CONNECT_TIMEOUT`.
+   * @default 30_000
+   */
+  connectTimeoutMs?: number
+  /**
+   * Milliseconds to wait for the acknowledgement of a publish, subscribe or unsubscribe, from the moment it is
+   * written; then its promise rejects with `ERR_ACK_TIMEOUT`, its outcome unknown.
+   * @default 60_000
+   */
+  ackTimeoutMs?: number
+  /**
+   * Whether the session starts from nothing. `false` resumes what the server kept for this client id, leaves it there
+   * at `disconnect()`, and needs an explicit `clientId`.
+   * @default true
+   */
+  cleanSession?: boolean
+  /**
+   * MQTT 5: seconds for which the server keeps the session when the connection is gone. With `cleanSession: true`,
+   * `disconnect()` ends it at once. IoT Core allows up to 7 days (604,800).
+   * @default 3_600
+   */
+  sessionExpirySeconds?: number
+  /** Bounds what is accepted and not yet settled; beyond it a call rejects with `ERR_QUEUE_FULL`. */
+  queue?: {
+    /** @default 10_000 */
+    maxMessages?: number
+    /** @default 67_108_864, 64 MiB */
+    maxBytes?: number
+  }
+  /**
+   * Bounds what has arrived and was not yet consumed by the app. QoS 1 messages beyond it stay with the server;
+   * see the README on what happens to QoS 0.
+   */
+  receive?: {
+    /** On MQTT 5 this is the Receive Maximum too. 1 to 65,535. @default 1_000 */
+    maxMessages?: number
+    /** The largest packet that is accepted as well. @default 16_777_216, 16 MiB */
+    maxBytes?: number
+  }
+  /**
+   * Whether the app acknowledges each QoS 1 message itself with `message.ack()`. Otherwise its PUBACK leaves when
+   * every handler has returned, or the promise it returned has settled.
+   * @default false
+   */
+  manualAck?: boolean
+  /** Called for every message, as a listener of the `message` event that is there from the start. */
+  onMessage?: MessageHandler
+  /**
+   * `aws-iot-core`: IoT Core's limits are checked before anything is sent (payload 128 KiB, topic 256 bytes and
+   * 7 slashes, client id 128 bytes, keep-alive 30 to 1,200 s, 100 unacknowledged publishes, 8 filters a packet).
+   * `none`: only those of MQTT and what the server announced.
+   * @default 'aws-iot-core'
+   */
+  limits?: 'aws-iot-core' | 'none'
+  /** What reaches `logger` and the `log` event. @default 'none' */
+  logLevel?: LogLevel
+  /** Receives log records. No record ever holds a secret or a payload. */
+  logger?: (record: LogRecord) => void
+  /** Cancels connecting. Once connected it has no effect; use `disconnect()`. */
+  signal?: AbortSignal
+}
+
+export type LogLevel = 'none' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
+
+export interface LogRecord {
+  level: Exclude<LogLevel, 'none'>
+  message: string
+  /** Milliseconds since the epoch. */
+  time: number
+  clientId: string
+}
+
+/** What may be sent: text as UTF-8, bytes as they are, a plain object or array as JSON. */
+export type Payload = string | ArrayBuffer | SharedArrayBuffer | ArrayBufferView | object
+
+/** 2 does not exist here: IoT Core has none. */
+export type QoS = 0 | 1
+
+export interface Message {
+  readonly topic: string
+  readonly payload: Buffer
+  readonly qos: QoS
+  /** Whether the server sent it because it was stored on the topic. */
+  readonly retain: boolean
+  /** Whether the server marks it as sent before. IoT Core may redeliver without the mark. */
+  readonly dup: boolean
+  /** With `manualAck`: sends the PUBACK. Later calls, and calls after the connection is gone, do nothing. */
+  ack(): void
+}
+
+/** A promise that it returns delays the PUBACK until it settles. What it throws is logged and stops nobody else. */
+export type MessageHandler = (message: Message) => void | Promise<void>
+
+export interface PublishOptions {
+  /** 1: resolves when the server has acknowledged. 0: resolves when the bytes have left for the network. @default 1 */
+  qos?: QoS
+  /** Whether the server stores it for later subscribers (needs iot:RetainPublish). @default false */
+  retain?: boolean
+  /**
+   * Aborted while the message waits: it is withdrawn and never sent. Aborted later: the promise rejects with
+   * `signal.reason`, and the message may still be delivered.
+   */
+  signal?: AbortSignal
+}
+
+export interface PublishResult {
+  /** 0 at QoS 0. */
+  packetId: number
+  /** MQTT 5: 0, or 16 where nobody is subscribed. */
+  reasonCode: number
+}
+
+export interface SubscribeOptions {
+  /** The highest QoS in which messages are delivered. @default 1 */
+  qos?: QoS
+  /** See {@link PublishOptions.signal}. */
+  signal?: AbortSignal
+}
+
+/**
+ * The use of one or several topic filters. Without a handler it is an async iterable of the messages that match:
+ *
+ * ```js
+ * const subscription = await connection.subscribe('fleet/+/temperature')
+ * for await (const message of subscription) console.log(message.topic, message.payload.toString())
+ * ```
+ * Leaving the loop unsubscribes. A message counts as consumed when the loop asks for the next one.
+ */
+export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
+  /** What the server granted, in the order asked. */
+  readonly granted: ReadonlyArray<{ readonly filter: string; readonly qos: QoS }>
+  /** Ends this use; the server is told when it was the last one of a filter. Safe to call twice. */
+  unsubscribe(): Promise<void>
+}
+
+export interface UnsubscribeResult {
+  /** MQTT 5: the server's code for each filter. 3.1.1 has none: 0. */
+  readonly reasonCodes: ReadonlyArray<number>
+}
+
+/** What the server granted in CONNACK. */
+export interface Negotiated {
+  readonly mqttVersion: 3 | 5
+  readonly keepAliveSeconds: number
+  /** How many QoS 1 publishes may wait for their acknowledgement at a time. */
+  readonly inFlight: number
+  /** Bytes of a whole packet; undefined where the server named none. */
+  readonly maximumPacketSize?: number
+  readonly maximumQoS: QoS
+  readonly retainAvailable: boolean
+  /** Seconds; undefined on 3.1.1. */
+  readonly sessionExpirySeconds?: number
+  /** The protocol agreed on in TLS: `mqtt` on IoT Core, undefined where the server selects none. */
+  readonly alpnProtocol?: string
+}
+
+export interface CloseReason {
+  /** Why the connection ended; undefined after `disconnect()`. */
+  readonly error?: MqttError
+  /** Operations that were accepted and could not be completed: their promises rejected with `ERR_CLOSED` or `error`. */
+  readonly unsettled: number
+}
+
+export interface Stats {
+  /** Milliseconds since the connection was established. */
+  readonly uptimeMs: number
+  readonly messagesSent: number
+  readonly messagesReceived: number
+  readonly bytesSent: number
+  readonly bytesReceived: number
+  /** Written and not yet acknowledged. */
+  readonly inFlight: number
+  /** Accepted and not yet written. */
+  readonly queued: number
+  /** Messages that were received and dropped: QoS 0 beyond `receive`, and those that nobody listened for. */
+  readonly dropped: number
+  /** Round trip of the last ping in milliseconds; undefined before the first. */
+  readonly pingMs?: number
+}
+
+export type ConnectionState = 'connected' | 'disconnecting' | 'closed'
+
+export interface ConnectionEvents {
+  /** Connected. Replayed once to the first listener. */
+  connect: [{ sessionPresent: boolean; negotiated: Negotiated }]
+  /** Every message, whether or not a handler matches it. */
+  message: [Message]
+  /** The end; nothing follows. Replayed once to the first listener. */
+  closed: [CloseReason]
+  log: [LogRecord]
+}
+
+/** A connection. The process stays alive while it is open, as with a socket; `unref()` lets it go. */
+export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposable {
+  readonly clientId: string
+  readonly state: ConnectionState
+  /** Whether the server resumed a session that it had kept. */
+  readonly sessionPresent: boolean
+  readonly negotiated: Negotiated
+
+  /**
+   * Sends a message.
+   *
+   * Rejects with `ERR_INVALID_TOPIC`, `ERR_PAYLOAD_TOO_LARGE`, `ERR_LIMIT` or `ERR_QUEUE_FULL` before anything is
+   * sent, with `ERR_PUBLISH_REJECTED` where the server says no, with `ERR_ACK_TIMEOUT` where it says nothing, and
+   * with the connection's error where that ends first. The bytes are copied before the call returns.
+   */
+  publish(topic: string, payload: Payload, options?: PublishOptions): Promise<PublishResult>
+  /** The form of the AWS SDK's `MqttClientConnection`. */
+  publish(topic: string, payload: Payload, qos: number, retain?: boolean): Promise<{ packet_id?: number }>
+
+  /**
+   * Subscribes to one or several topic filters; resolves when the server has granted all of them. More than 8 are
+   * sent in several packets. A refused filter rejects with `ERR_SUBSCRIBE_REJECTED`, and the granted ones are
+   * released. With a handler, messages go to it; without, the Subscription is an async iterable of them.
+   */
+  subscribe(
+    filter: string | ReadonlyArray<string>,
+    options?: SubscribeOptions,
+    handler?: MessageHandler,
+  ): Promise<Subscription>
+  /** The form of the AWS SDK's `MqttClientConnection`: `error_code` is 0, and a refused filter rejects. */
+  subscribe(
+    topic: string,
+    qos: number,
+    onMessage?: (topic: string, payload: ArrayBuffer, dup: boolean, qos: number, retain: boolean) => void,
+  ): Promise<{ packet_id?: number; topic: string; qos: number; error_code: number }>
+
+  /** Ends every use of these filters on this connection. */
+  unsubscribe(filter: string | ReadonlyArray<string>): Promise<UnsubscribeResult & { packet_id?: number }>
+
+  /**
+   * Ends the connection: waits up to `timeoutMs` for what was accepted to be acknowledged, sends DISCONNECT and closes.
+   * What is left rejects with `ERR_CLOSED`. Resolves when the connection is closed; never rejects; safe to call twice.
+   */
+  disconnect(options?: {
+    /** @default 5_000 */
+    timeoutMs?: number
+    /** Does not wait for anything. @default false */
+    force?: boolean
+  }): Promise<void>
+
+  /** Settles when the connection has ended, for whatever reason. Never rejects. */
+  readonly closed: Promise<CloseReason>
+  stats(): Stats
+  /** Keeps the process alive while the connection is open: the initial state. */
+  ref(): this
+  /** Lets the process end although the connection is open. */
+  unref(): this
+}
+
+/** Where on the way a failure happened. */
+export type Stage = 'options' | 'dns' | 'tcp' | 'tls' | 'connack' | 'session' | 'operation'
+
+/** Stable codes to branch on. The README has a table of what each means and what to do. */
+export type ErrorCode =
+  | 'ERR_INVALID_OPTION'
+  | 'ERR_INCOMPLETE_TOKEN'
+  | 'ERR_DNS'
+  | 'ERR_TCP'
+  | 'ERR_TLS'
+  | 'ERR_TLS_CERTIFICATE'
+  | 'ERR_ALPN'
+  | 'ERR_CONNECT_TIMEOUT'
+  | 'ERR_NOT_AUTHORIZED'
+  | 'ERR_CLOSED_BEFORE_CONNACK'
+  | 'ERR_CONNECT_REFUSED'
+  | 'ERR_PROTOCOL'
+  | 'ERR_KEEP_ALIVE'
+  | 'ERR_WRITE_STALLED'
+  | 'ERR_CONNECTION_LOST'
+  | 'ERR_SESSION_TAKEN_OVER'
+  | 'ERR_SERVER_DISCONNECT'
+  | 'ERR_PAYLOAD_TOO_LARGE'
+  | 'ERR_INVALID_TOPIC'
+  | 'ERR_LIMIT'
+  | 'ERR_QUEUE_FULL'
+  | 'ERR_ACK_TIMEOUT'
+  | 'ERR_PUBLISH_REJECTED'
+  | 'ERR_SUBSCRIBE_REJECTED'
+  | 'ERR_CLOSED'
+  | 'ERR_INTERNAL'
+
+/** The one error class. It never holds a password, token, signature or key. */
+export class MqttError extends Error {
+  readonly name: 'MqttError'
+  readonly code: ErrorCode
+  readonly stage: Stage
+  /** What to look at next, the likeliest first; empty where the message says it all. */
+  readonly hint: string
+  /** Whether the same call can succeed later without a change. */
+  readonly retryable: boolean
+  /** Legal but suspicious options, where there were any. */
+  readonly warnings?: ReadonlyArray<string>
+  /** The server's reason or return code, where it gave one. */
+  readonly reasonCode?: number
+  /** The server's own words, where it gave any. */
+  readonly reasonString?: string
+}

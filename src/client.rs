@@ -1,0 +1,172 @@
+//! The native side of one connection.
+
+use std::{cell::RefCell, panic::RefUnwindSafe, sync::Arc, time::Duration};
+
+use engine::{ConnectOptions, Filter, Handle, Number, connect};
+use napi::{Either, bindgen_prelude::Uint32Array};
+use napi_derive::napi;
+
+use crate::{
+    environment::Environment,
+    failure::{NativeFailure, internal},
+    options::NativeOptions,
+    outbox::{Outbox, OutboxEvents},
+    runtime::runtime,
+};
+
+/// Dropping it (collected, or its environment gone) ends the connection.
+#[napi(js_name = "NativeConnection")]
+pub struct NativeConnection {
+    handle: RefCell<Handle>,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct NativeStats {
+    pub messages_sent: f64,
+    pub messages_received: f64,
+    pub bytes_sent: f64,
+    pub bytes_received: f64,
+    pub in_flight: f64,
+    pub queued: f64,
+    pub dropped: f64,
+    /// 0 before the first.
+    pub ping_micros: f64,
+}
+
+/// Starts to connect. `index` is the connection's number in its environment; everything that happens from here on is
+/// drained there. A failure is one of the options.
+#[napi(js_name = "connectWithCustomAuthorizer", catch_unwind)]
+pub fn connect_with_custom_authorizer(
+    environment: &Environment,
+    index: u32,
+    options: NativeOptions,
+) -> Either<NativeConnection, NativeFailure> {
+    match start(environment, index, options) {
+        Ok(connection) => Either::A(connection),
+        Err(failure) => Either::B(failure.into()),
+    }
+}
+
+fn start(
+    environment: &Environment,
+    index: u32,
+    options: NativeOptions,
+) -> engine::Result<NativeConnection> {
+    let options = ConnectOptions::try_from(options)?.validate()?;
+    let outbox = Arc::new(Outbox::new(index));
+    let events = OutboxEvents::new(outbox, environment.bell(), options.log_level);
+    let runtime =
+        runtime().map_err(|error| internal("the network thread cannot be started", error))?;
+    let (handle, task) = connect(options, events);
+    runtime.spawn(task);
+    Ok(NativeConnection {
+        handle: RefCell::new(handle),
+    })
+}
+
+#[napi]
+impl NativeConnection {
+    #[napi(getter, catch_unwind)]
+    pub fn client_id(&self) -> String {
+        self.handle.borrow().options().client_id.clone()
+    }
+
+    /// Legal but suspicious options.
+    #[napi(getter, catch_unwind)]
+    pub fn warnings(&self) -> Vec<String> {
+        self.handle.borrow().options().login.warnings.clone()
+    }
+
+    /// Gives a failure where the message is not accepted.
+    #[napi(catch_unwind)]
+    pub fn publish(
+        &self,
+        token: u32,
+        topic: String,
+        payload: &[u8],
+        qos: u32,
+        retain: bool,
+    ) -> Option<NativeFailure> {
+        let qos = u8::try_from(qos).unwrap_or(u8::MAX);
+        refused(
+            self.handle
+                .borrow_mut()
+                .publish(token, &topic, payload, qos, retain),
+        )
+    }
+
+    /// `ids` are the numbers under which messages name the filters.
+    #[napi(catch_unwind)]
+    pub fn subscribe(
+        &self,
+        token: u32,
+        filters: Vec<String>,
+        ids: Uint32Array,
+        qos: u32,
+    ) -> Option<NativeFailure> {
+        let qos = u8::try_from(qos).unwrap_or(u8::MAX);
+        let filters = filters
+            .into_iter()
+            .zip(ids.iter())
+            .map(|(filter, id)| Filter {
+                filter: filter.into(),
+                id: *id,
+                qos,
+            })
+            .collect();
+        refused(self.handle.borrow_mut().subscribe(token, filters))
+    }
+
+    #[napi(catch_unwind)]
+    pub fn unsubscribe(&self, token: u32, filters: Vec<String>) -> Option<NativeFailure> {
+        let filters = filters.into_iter().map(Into::into).collect();
+        refused(self.handle.borrow_mut().unsubscribe(token, filters))
+    }
+
+    /// Takes an operation back if nothing of it was sent.
+    #[napi(catch_unwind)]
+    pub fn withdraw(&self, token: u32) {
+        self.handle.borrow_mut().withdraw(token);
+    }
+
+    /// Gives credit back, and lets the PUBACKs of QoS 1 messages go.
+    #[napi(catch_unwind)]
+    pub fn consumed(&self, from: u32, count: u32) {
+        self.handle.borrow_mut().consumed(from, count);
+    }
+
+    #[napi(catch_unwind)]
+    pub fn disconnect(&self, timeout_ms: u32) {
+        let timeout = Duration::from_millis(u64::from(timeout_ms));
+        self.handle.borrow_mut().disconnect(timeout);
+    }
+
+    /// Sends what was gathered since the last time.
+    #[napi(catch_unwind)]
+    pub fn flush(&self) {
+        self.handle.borrow_mut().flush();
+    }
+
+    #[napi(catch_unwind)]
+    pub fn stats(&self) -> NativeStats {
+        let handle = self.handle.borrow();
+        let number = |number| handle.shared().number(number) as f64;
+        NativeStats {
+            messages_sent: number(Number::MessagesSent),
+            messages_received: number(Number::MessagesReceived),
+            bytes_sent: number(Number::BytesSent),
+            bytes_received: number(Number::BytesReceived),
+            in_flight: number(Number::InFlight),
+            queued: number(Number::Queued),
+            dropped: number(Number::Dropped),
+            ping_micros: number(Number::Ping),
+        }
+    }
+}
+
+/// A panic leaves the cell borrowed at worst, which the next call turns into an exception.
+impl RefUnwindSafe for NativeConnection {}
+
+fn refused(result: engine::Result<()>) -> Option<NativeFailure> {
+    result.err().map(NativeFailure::from)
+}

@@ -1,0 +1,291 @@
+//! One JavaScript environment: its door bell, and the list of connections that have something to tell.
+
+use std::{
+    cell::RefCell,
+    collections::VecDeque,
+    panic::RefUnwindSafe,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use engine::Connected;
+use napi::{
+    Env, JsValue, Result, Status, Unknown,
+    bindgen_prelude::{BufferSlice, Function, ToNapiValue, Uint32ArraySlice},
+    sys,
+    threadsafe_function::{ThreadsafeFunction, ThreadsafeFunctionCallMode},
+};
+use napi_derive::napi;
+
+use crate::{
+    failure::NativeFailure,
+    outbox::{Extent, Outbox, Records, Value, flag, kind},
+};
+
+/// Bytes of one arena: a message that the app keeps holds no more than this.
+const ARENA_BYTES: usize = 8 * 1024;
+/// Words of one batch.
+const BATCH_WORDS: usize = 4 * 1024;
+
+type RingFunction = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
+
+/// Rings for a whole environment. libuv walks every handle on each wake, so one for each connection would cost them all.
+pub(crate) struct Bell {
+    ring: OnceLock<RingFunction>,
+    rung: AtomicBool,
+    ready: Mutex<VecDeque<Arc<Outbox>>>,
+}
+
+impl Bell {
+    /// Puts an outbox on the list, and rings if nobody has since the list was last empty.
+    pub(crate) fn announce(&self, outbox: &Arc<Outbox>) {
+        self.ready().push_back(outbox.clone());
+        if !self.rung.swap(true, Ordering::AcqRel) {
+            self.ring();
+        }
+    }
+
+    fn ring(&self) {
+        if let Some(ring) = self.ring.get() {
+            // An environment that is going away answers `Closing`: nobody is left to hear.
+            let _status = ring.call((), ThreadsafeFunctionCallMode::NonBlocking);
+        }
+    }
+
+    /// The next outbox with something in it. `None` arms the bell again.
+    fn next(&self) -> Option<Arc<Outbox>> {
+        let mut ready = self.ready();
+        let next = ready.pop_front();
+        if next.is_none() {
+            self.rung.store(false, Ordering::Release);
+        }
+        next
+    }
+
+    fn ready(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Outbox>>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Made once by each environment that loads the package.
+#[napi(js_name = "Environment")]
+pub struct Environment {
+    bell: Arc<Bell>,
+    current: RefCell<Option<Draining>>,
+}
+
+/// Records that were taken from a connection and have not all crossed the boundary yet.
+struct Draining {
+    index: u32,
+    records: Records,
+    word: usize,
+    byte: usize,
+}
+
+/// What crosses the boundary at a time. The records are described in `outbox.rs`.
+#[napi(object, object_from_js = false)]
+pub struct Batch<'env> {
+    pub words: Uint32ArraySlice<'env>,
+    pub arena: BufferSlice<'env>,
+    pub values: Vec<Unknown<'env>>,
+    pub events: u32,
+    pub bytes: u32,
+}
+
+#[napi(object, object_from_js = false)]
+pub struct NativeConnected {
+    pub mqtt_version: u32,
+    pub session_present: bool,
+    pub keep_alive_seconds: u32,
+    pub in_flight: u32,
+    pub maximum_packet_size: Option<u32>,
+    pub maximum_qos: u32,
+    pub retain_available: bool,
+    pub session_expiry_seconds: Option<u32>,
+    pub alpn_protocol: Option<String>,
+}
+
+#[napi]
+impl Environment {
+    /// `on_bell` is called when there is something to drain.
+    #[napi(constructor, catch_unwind)]
+    pub fn new(on_bell: Function<'_, (), ()>) -> Result<Self> {
+        let ring = on_bell
+            .build_threadsafe_function::<()>()
+            .weak::<true>()
+            .callee_handled::<false>()
+            .build()?;
+        let bell = Bell {
+            ring: OnceLock::new(),
+            rung: AtomicBool::new(false),
+            ready: Mutex::default(),
+        };
+        let _first = bell.ring.set(ring);
+        Ok(Self {
+            bell: Arc::new(bell),
+            current: RefCell::default(),
+        })
+    }
+
+    /// The next batch, or nothing; then the bell rings again for what comes later.
+    #[napi(catch_unwind)]
+    pub fn drain<'env>(&self, env: &'env Env) -> Result<Option<Batch<'env>>> {
+        let mut current = self.current.borrow_mut();
+        let mut words = Vec::with_capacity(256);
+        let mut arena = Vec::with_capacity(ARENA_BYTES);
+        let mut values = Vec::new();
+        let (mut events, mut bytes) = (0, 0);
+        loop {
+            if current.is_none() {
+                // With something in hand the rest can wait for the next call, which comes at once.
+                if words.len() >= BATCH_WORDS / 2 || arena.len() >= ARENA_BYTES / 2 {
+                    break;
+                }
+                let Some(outbox) = self.bell.next() else {
+                    break;
+                };
+                *current = Some(Draining::new(&outbox));
+            }
+            let Some(draining) = current.as_mut() else {
+                break;
+            };
+            words.extend([kind::CONNECTION, draining.index]);
+            let full = draining.advance(&mut |records, extent, word, byte| {
+                let large = if extent.values > 0 {
+                    records.values.pop_front()
+                } else {
+                    None
+                };
+                if records.words[word] & 0xff == kind::MESSAGE
+                    && records.words[word] & flag::DISCARDED != 0
+                {
+                    return Ok(false);
+                }
+                // A record larger than an arena gets one of its own size.
+                let full = !arena.is_empty() && arena.len() + extent.bytes > ARENA_BYTES;
+                if full || words.len() + extent.words > BATCH_WORDS {
+                    if let Some(value) = large {
+                        records.values.push_front(value);
+                    }
+                    return Ok(true);
+                }
+                words.extend_from_slice(&records.words[word..word + extent.words]);
+                arena.extend_from_slice(&records.bytes[byte..byte + extent.bytes]);
+                bytes += extent.bytes;
+                if let Some(value) = large {
+                    if let Value::Payload(payload) = &value {
+                        bytes += payload.len();
+                    }
+                    values.push(value.into_unknown(env)?);
+                }
+                events += 1;
+                Ok(false)
+            })?;
+            if full {
+                break;
+            }
+            *current = None;
+        }
+        if events == 0 {
+            return Ok(None);
+        }
+        Ok(Some(Batch {
+            words: Uint32ArraySlice::copy_from(env, &words)?,
+            arena: BufferSlice::copy_from(env, &arena)?,
+            values,
+            events,
+            bytes: bytes as u32,
+        }))
+    }
+
+    /// Rings again, for a drain that stopped before the end.
+    #[napi(catch_unwind)]
+    pub fn ring(&self) {
+        self.bell.ring();
+    }
+
+    /// Whether the bell keeps the process alive.
+    #[napi(catch_unwind)]
+    pub fn hold(&self, env: &Env, hold: bool) {
+        let Some(ring) = self.bell.ring.get() else {
+            return;
+        };
+        // SAFETY: Node-API has no safe form of these calls that takes a shared reference. They need the thread of the
+        // environment, which this is, since `env` was given to a call from JavaScript; and a function that is not
+        // finalized, which `self` keeps from happening by owning it. Both only set a flag in the event loop's handle.
+        let _status = unsafe {
+            if hold {
+                sys::napi_ref_threadsafe_function(env.raw(), ring.raw())
+            } else {
+                sys::napi_unref_threadsafe_function(env.raw(), ring.raw())
+            }
+        };
+    }
+}
+
+impl Environment {
+    pub(crate) fn bell(&self) -> Arc<Bell> {
+        self.bell.clone()
+    }
+}
+
+/// A panic leaves the cell at worst with records taken and not delivered.
+impl RefUnwindSafe for Environment {}
+
+impl Draining {
+    fn new(outbox: &Outbox) -> Self {
+        Self {
+            index: outbox.index,
+            records: outbox.take(),
+            word: 0,
+            byte: 0,
+        }
+    }
+
+    /// Offers record after record until one is not taken; gives whether that happened.
+    fn advance(
+        &mut self,
+        take: &mut impl FnMut(&mut Records, Extent, usize, usize) -> Result<bool>,
+    ) -> Result<bool> {
+        while self.word < self.records.words.len() {
+            let extent = self.records.extent(self.word);
+            if take(&mut self.records, extent, self.word, self.byte)? {
+                return Ok(true);
+            }
+            self.word += extent.words;
+            self.byte += extent.bytes;
+        }
+        Ok(false)
+    }
+}
+
+impl Value {
+    fn into_unknown<'env>(self, env: &'env Env) -> Result<Unknown<'env>> {
+        match self {
+            Self::Failure(failure) => NativeFailure::from(&failure).into_unknown(env),
+            Self::Connected(connected) => NativeConnected::from(*connected).into_unknown(env),
+            Self::Payload(payload) => Ok(BufferSlice::copy_from(env, &payload)?.to_unknown()),
+        }
+    }
+}
+
+impl From<Connected> for NativeConnected {
+    fn from(connected: Connected) -> Self {
+        Self {
+            mqtt_version: match connected.version {
+                engine::Version::V311 => 3,
+                engine::Version::V5 => 5,
+            },
+            session_present: connected.session_present,
+            keep_alive_seconds: u32::from(connected.keep_alive_seconds),
+            in_flight: u32::from(connected.in_flight),
+            maximum_packet_size: connected.maximum_packet_size,
+            maximum_qos: u32::from(connected.maximum_qos),
+            retain_available: connected.retain_available,
+            session_expiry_seconds: connected.session_expiry_seconds,
+            alpn_protocol: connected.alpn_protocol,
+        }
+    }
+}
