@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, panic::RefUnwindSafe, sync::Arc, time::Duration};
 
-use engine::{ConnectOptions, Filter, Handle, Number, connect};
+use engine::{ConnectOptions, Filter, Handle, Number, connect, filter_matches};
 use napi::{Either, bindgen_prelude::Uint32Array};
 use napi_derive::napi;
 
@@ -127,6 +127,13 @@ impl NativeConnection {
     #[napi(catch_unwind)]
     pub fn withdraw(&self, token: u32) {
         self.handle.borrow_mut().withdraw(token);
+    }
+
+    /// Whether a filter matches a topic, by the rules of this connection.
+    #[napi(catch_unwind)]
+    pub fn matches(&self, filter: String, topic: String) -> bool {
+        let parent_matches = self.handle.borrow().options().limits.parent_level_matches;
+        filter_matches(&filter, &topic, parent_matches)
     }
 
     /// Gives credit back, and lets the PUBACKs of QoS 1 messages go.

@@ -19,7 +19,7 @@ pub use events::{Connected, Events, Message};
 mod link;
 /// Protocol state without a socket.
 mod session;
-pub use session::{Filter, FilterId, Token};
+pub use session::{Filter, FilterId, Token, filter_matches};
 /// Packets on bytes.
 mod wire;
 pub use wire::Version;

@@ -16,7 +16,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
-pub use subscriptions::FilterId;
+pub use subscriptions::{FilterId, filter_matches};
 
 use self::{
     deliveries::Deliveries,

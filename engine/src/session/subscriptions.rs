@@ -100,7 +100,7 @@ impl Subscriptions {
             into.push(entry.id);
         }
         for (pattern, id) in &self.patterns {
-            if matches(pattern, topic, self.parent_matches) {
+            if filter_matches(pattern, topic, self.parent_matches) {
                 into.push(*id);
             }
         }
@@ -111,8 +111,8 @@ fn is_pattern(filter: &str) -> bool {
     filter.contains(['+', '#']) || filter.starts_with("$share/")
 }
 
-/// Whether a filter matches a topic (MQTT 5 section 4.7).
-fn matches(filter: &str, topic: &str, parent_matches: bool) -> bool {
+/// Whether a filter matches a topic (MQTT 5 section 4.7). `parent_matches` says whether `a/#` matches `a` too.
+pub fn filter_matches(filter: &str, topic: &str, parent_matches: bool) -> bool {
     let filter = match filter.strip_prefix("$share/") {
         Some(shared) => shared.split_once('/').map_or("", |(_name, filter)| filter),
         None => filter,
@@ -173,15 +173,15 @@ mod tests {
             ("$share/g/a/+", "g/a/b", false),
             ("$share/g/#", "$aws/x", false),
         ] {
-            assert_eq!(matches(filter, topic, true), expected, "{filter} {topic}");
+            assert_eq!(filter_matches(filter, topic, true), expected, "{filter} {topic}");
         }
     }
 
     #[test]
     fn the_parent_level_matches_in_mqtt_and_not_in_iot_core() {
         for (filter, topic) in [("a/#", "a"), ("a/+/#", "a/b")] {
-            assert!(matches(filter, topic, true), "{filter} {topic}");
-            assert!(!matches(filter, topic, false), "{filter} {topic}");
+            assert!(filter_matches(filter, topic, true), "{filter} {topic}");
+            assert!(!filter_matches(filter, topic, false), "{filter} {topic}");
         }
     }
 

@@ -1,0 +1,454 @@
+// The operations of one connection, and the way of its messages to whoever wants them.
+import type { CloseReason, LogLevel, LogRecord, MessageHandler } from '../index.js'
+import {
+  environment,
+  hold,
+  register,
+  release,
+  unregister,
+  type Arrival,
+  type Receiver,
+} from './environment.js'
+import { MqttError, closed } from './errors.js'
+import { ReceivedMessage } from './message.js'
+import {
+  native,
+  type NativeConnected,
+  type NativeConnection,
+  type NativeFailure,
+  type NativeOptions,
+} from './native.js'
+import { Slots } from './slots.js'
+import { FilterUse, type Owner } from './subscription.js'
+
+/** What the face of a connection is told. */
+export interface Face {
+  connected(connected: NativeConnected): void
+  closed(reason: CloseReason): void
+  /** Gives whether anyone listened. */
+  message(message: ReceivedMessage): boolean
+  log(record: LogRecord): void
+}
+
+export interface ChannelOptions {
+  manualAck: boolean
+  logLevel: LogLevel
+  onMessage: MessageHandler | undefined
+}
+
+/** What an acknowledged operation resolves with. */
+export interface Acknowledged {
+  packetId: number
+  codes: number[]
+}
+
+interface FilterEntry {
+  readonly filter: string
+  readonly id: number
+  /** The highest QoS that any use has asked for, so that a later one takes nothing from an earlier. */
+  qos: number
+  readonly uses: Set<FilterUse>
+}
+
+/** How long after CONNACK a message that nobody wants waits for somebody: a resumed session delivers at once. */
+const CLAIM_MS = 5_000
+const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const
+
+export class Channel implements Receiver, Owner {
+  readonly #face: Face
+  readonly #options: ChannelOptions
+  readonly #native: NativeConnection
+  readonly #index: number
+  readonly #slots = new Slots()
+  readonly #filters = new Map<string, FilterEntry>()
+  readonly #filtersById = new Map<number, FilterEntry>()
+  #nextFilterId = 0
+  #flushing = false
+  #consumedFrom = 0
+  #consumedCount = 0
+  #unclaimed: ReceivedMessage[] | undefined = []
+  #claimTimer: NodeJS.Timeout | undefined
+  #dropped = 0
+  #referenced = true
+  #open = true
+
+  /** Starts to connect. Throws an MqttError where an option cannot work. */
+  constructor(face: Face, options: ChannelOptions, connect: NativeOptions) {
+    this.#face = face
+    this.#options = options
+    this.#index = register(this)
+    const connection = native.connectWithCustomAuthorizer(environment, this.#index, connect)
+    if ('code' in connection) {
+      unregister(this.#index)
+      throw new MqttError(connection)
+    }
+    this.#native = connection
+    hold()
+  }
+
+  get clientId(): string {
+    return this.#native.clientId
+  }
+
+  get dropped(): number {
+    return this.#dropped
+  }
+
+  get native(): NativeConnection {
+    return this.#native
+  }
+
+  publish(
+    topic: string,
+    payload: Uint8Array,
+    qos: number,
+    retain: boolean,
+    signal: AbortSignal | undefined,
+  ): Promise<{ packetId: number; reasonCode: number }> {
+    return this.#operation(signal, (token) => this.#native.publish(token, topic, payload, qos, retain))
+  }
+
+  /** Resolves once every filter is granted. The use exists, and messages reach it, from this call on. */
+  async subscribe(
+    filters: readonly string[],
+    qos: number,
+    handler: MessageHandler | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<{ use: FilterUse; packetId: number }> {
+    signal?.throwIfAborted()
+    const use = new FilterUse(this, filters, handler)
+    const entries = filters.map((filter) => this.#enter(filter))
+    const ids = Uint32Array.from(entries, (entry) => entry.id)
+    const highest = Math.max(qos, ...entries.map((entry) => entry.qos))
+    let accepted = false
+    try {
+      const granting = this.#operation<Acknowledged>(
+        signal,
+        (token) => {
+          const failure = this.#native.subscribe(token, [...filters], ids, highest)
+          accepted = failure === null
+          return failure
+        },
+        () => void this.#leave(use, filters).catch(ignore),
+      )
+      if (accepted) {
+        for (const entry of entries) {
+          entry.uses.add(use)
+          entry.qos = highest
+        }
+        this.#claim()
+      }
+      const { packetId, codes } = await granting
+      FilterUse.grant(use, codes)
+      return { use, packetId }
+    } catch (error) {
+      const unknown = accepted && this.#open && !(error instanceof Refusal) && signal?.aborted !== true
+      const granted = error instanceof Refusal ? filters.filter((_, index) => error.codes[index] < 0x80) : []
+      const unused = this.#detach(use, filters)
+      const given = unknown ? unused : unused.filter((filter) => granted.includes(filter))
+      if (given.length > 0) void this.#unsubscribe(given).catch(ignore)
+      use.unsubscribe().catch(ignore)
+      throw error instanceof Refusal ? error.error : error
+    }
+  }
+
+  /** Ends one use. */
+  async release(use: FilterUse): Promise<void> {
+    await this.#leave(use, use.filters)
+  }
+
+  /** Ends every use of these filters. */
+  unsubscribe(filters: readonly string[]): Promise<Acknowledged> {
+    for (const filter of filters) {
+      for (const use of this.#filters.get(filter)?.uses ?? []) {
+        this.#detach(use, [filter])
+        if (use.filters.every((other) => !this.#filters.get(other)?.uses.has(use)))
+          FilterUse.end(use, undefined)
+      }
+    }
+    return this.#unsubscribe(filters)
+  }
+
+  disconnect(timeoutMs: number): void {
+    this.#native.disconnect(timeoutMs)
+  }
+
+  /** Whether the connection keeps the process alive. */
+  reference(referenced: boolean): void {
+    if (!this.#open || referenced === this.#referenced) return
+    this.#referenced = referenced
+    if (referenced) hold()
+    else release()
+  }
+
+  /** Somebody may want now what nobody wanted before. */
+  claim(): void {
+    this.#claim()
+  }
+
+  handle(handler: MessageHandler, message: ReceivedMessage): void {
+    try {
+      const handled = handler(message)
+      if (typeof handled?.then !== 'function') return
+      ReceivedMessage.retain(message)
+      handled.then(
+        () => ReceivedMessage.release(message),
+        (error: unknown) => {
+          this.#handlerFailed(error)
+          ReceivedMessage.release(message)
+        },
+      )
+    } catch (error) {
+      this.#handlerFailed(error)
+    }
+  }
+
+  published(token: number, packetId: number, reasonCode: number): void {
+    this.#slots.resolve(token, { packetId, reasonCode })
+  }
+
+  subscribed(token: number, packetId: number, codes: number[]): void {
+    this.#slots.resolve(token, { packetId, codes })
+  }
+
+  unsubscribed(token: number, packetId: number, codes: number[]): void {
+    this.#slots.resolve(token, { packetId, codes })
+  }
+
+  refused(token: number, codes: number[], failure: NativeFailure): void {
+    this.#slots.reject(token, new Refusal(codes, new MqttError(failure)))
+  }
+
+  failed(token: number, failure: NativeFailure): void {
+    this.#slots.reject(token, new MqttError(failure))
+  }
+
+  withdrawn(token: number): void {
+    this.#slots.reject(token, undefined)
+  }
+
+  message(arrival: Arrival): void {
+    const message = new ReceivedMessage(arrival, this.#options.manualAck, this.#consumed)
+    const { filters } = arrival
+    if (filters.length === 1) {
+      for (const use of this.#filtersById.get(filters[0])?.uses ?? []) FilterUse.deliver(use, message)
+    } else if (filters.length > 1) {
+      const uses = new Set(filters.flatMap((id) => [...(this.#filtersById.get(id)?.uses ?? [])]))
+      for (const use of uses) FilterUse.deliver(use, message)
+    }
+    // With a filter of its own the message was wanted, even if the use has ended since.
+    if (!this.#offer(message) && filters.length === 0) this.#keepUnclaimed(message)
+    ReceivedMessage.release(message)
+  }
+
+  connected(connected: NativeConnected): void {
+    this.#claimTimer = setTimeout(() => this.#dropUnclaimed(), CLAIM_MS).unref()
+    for (const warning of this.#native.warnings) this.#log('warn', warning)
+    this.#face.connected(connected)
+  }
+
+  closed(failure: NativeFailure | undefined, unsettled: number): void {
+    const error = failure && new MqttError(failure, this.#native.warnings)
+    this.#open = false
+    clearTimeout(this.#claimTimer)
+    unregister(this.#index)
+    if (this.#referenced) release()
+    // What was accepted while the task was ending: it has had no outcome.
+    this.#slots.rejectAll(() => error ?? closed())
+    for (const { uses } of this.#filters.values()) for (const use of uses) FilterUse.end(use, error)
+    this.#filters.clear()
+    this.#filtersById.clear()
+    this.#face.closed(error === undefined ? { unsettled } : { error, unsettled })
+  }
+
+  log(level: number, message: string): void {
+    this.#log(LEVELS[level], message)
+  }
+
+  #operation<T>(
+    signal: AbortSignal | undefined,
+    begin: (token: number) => NativeFailure | null,
+    late?: () => void,
+  ): Promise<T> {
+    if (signal === undefined) {
+      return new Promise((resolve, reject) => {
+        this.#begin(resolve, reject, begin)
+      })
+    }
+    if (signal.aborted) return Promise.reject(signal.reason)
+    return new Promise<T>((resolve, reject) => {
+      let aborted = false
+      const abort = () => {
+        aborted = true
+        if (token !== undefined) this.#native.withdraw(token)
+        reject(signal.reason)
+      }
+      const token = this.#begin<T>(
+        (value) => {
+          signal.removeEventListener('abort', abort)
+          if (aborted) late?.()
+          else resolve(value)
+        },
+        (error) => {
+          signal.removeEventListener('abort', abort)
+          if (!aborted) reject(error)
+        },
+        begin,
+      )
+      if (token !== undefined) signal.addEventListener('abort', abort, { once: true })
+    })
+  }
+
+  #begin<T>(
+    resolve: (value: T) => void,
+    reject: (error: unknown) => void,
+    begin: (token: number) => NativeFailure | null,
+  ): number | undefined {
+    if (!this.#open) {
+      reject(closed())
+      return undefined
+    }
+    const token = this.#slots.open(resolve, reject)
+    const failure = begin(token)
+    if (failure !== null) {
+      this.#slots.reject(token, new MqttError(failure))
+      return undefined
+    }
+    this.#flushSoon()
+    return token
+  }
+
+  /** What is asked for in one turn of the event loop leaves together. */
+  #flushSoon(): void {
+    if (this.#flushing) return
+    this.#flushing = true
+    queueMicrotask(this.#flush)
+  }
+
+  readonly #flush = (): void => {
+    this.#flushing = false
+    if (this.#consumedCount > 0) {
+      this.#native.consumed(this.#consumedFrom, this.#consumedCount)
+      this.#consumedCount = 0
+    }
+    this.#native.flush()
+  }
+
+  readonly #consumed = (number: number): void => {
+    if (this.#consumedCount > 0 && number !== (this.#consumedFrom + this.#consumedCount) >>> 0) {
+      this.#native.consumed(this.#consumedFrom, this.#consumedCount)
+      this.#consumedCount = 0
+    }
+    if (this.#consumedCount++ === 0) this.#consumedFrom = number
+    this.#flushSoon()
+  }
+
+  #enter(filter: string): FilterEntry {
+    let entry = this.#filters.get(filter)
+    if (entry === undefined) {
+      entry = { filter, id: this.#nextFilterId++, qos: 0, uses: new Set() }
+      this.#filters.set(filter, entry)
+      this.#filtersById.set(entry.id, entry)
+    }
+    return entry
+  }
+
+  /** Takes a use off filters; gives those that have none left. */
+  #detach(use: FilterUse, filters: readonly string[]): string[] {
+    return filters.filter((filter) => {
+      const entry = this.#filters.get(filter)
+      entry?.uses.delete(use)
+      if (entry === undefined || entry.uses.size > 0) return false
+      this.#filters.delete(filter)
+      this.#filtersById.delete(entry.id)
+      return true
+    })
+  }
+
+  async #leave(use: FilterUse, filters: readonly string[]): Promise<void> {
+    const unused = this.#detach(use, filters)
+    if (unused.length === 0 || !this.#open) return
+    try {
+      await this.#unsubscribe(unused)
+    } catch (error) {
+      // With the connection the subscription has ended too.
+      if (this.#open && (error as MqttError).code !== 'ERR_CLOSED') throw error
+    }
+  }
+
+  #unsubscribe(filters: readonly string[]): Promise<Acknowledged> {
+    return this.#operation(undefined, (token) => this.#native.unsubscribe(token, [...filters]))
+  }
+
+  /** Offers a message to those who want all. */
+  #offer(message: ReceivedMessage): boolean {
+    const { onMessage } = this.#options
+    if (onMessage !== undefined) this.handle(onMessage, message)
+    return this.#face.message(message) || onMessage !== undefined
+  }
+
+  #keepUnclaimed(message: ReceivedMessage): void {
+    ReceivedMessage.retain(message)
+    if (this.#unclaimed === undefined) this.#drop(message)
+    else this.#unclaimed.push(message)
+  }
+
+  #claim(): void {
+    if (this.#unclaimed === undefined || this.#unclaimed.length === 0) return
+    const unclaimed = this.#unclaimed
+    this.#unclaimed = []
+    for (const message of unclaimed) {
+      const uses = new Set<FilterUse>()
+      for (const entry of this.#filters.values()) {
+        if (!this.#native.matches(entry.filter, message.topic)) continue
+        for (const use of entry.uses) uses.add(use)
+      }
+      for (const use of uses) FilterUse.deliver(use, message)
+      if (this.#offer(message) || uses.size > 0) ReceivedMessage.release(message)
+      else this.#unclaimed.push(message)
+    }
+  }
+
+  #dropUnclaimed(): void {
+    const unclaimed = this.#unclaimed
+    this.#unclaimed = undefined
+    for (const message of unclaimed ?? []) this.#drop(message)
+  }
+
+  #drop(message: ReceivedMessage): void {
+    if (this.#dropped++ === 0) {
+      this.#log(
+        'warn',
+        `a message on topic ${JSON.stringify(message.topic)} was dropped: nobody listens for it`,
+      )
+    }
+    message.ack()
+    ReceivedMessage.release(message)
+  }
+
+  #handlerFailed(error: unknown): void {
+    const { stack } = error instanceof Error ? error : { stack: String(error) }
+    if (!this.#log('error', `a message handler failed: ${stack}`)) {
+      process.emitWarning(`A message handler failed: ${stack}`, 'MessageHandlerWarning')
+    }
+  }
+
+  #log(level: LogRecord['level'], message: string): boolean {
+    const { logLevel } = this.#options
+    if (logLevel === 'none' || LEVELS.indexOf(level) > LEVELS.indexOf(logLevel)) return false
+    this.#face.log({ level, message, time: Date.now(), clientId: this.clientId })
+    return true
+  }
+}
+
+/** A SUBACK with at least one refusal: carries the codes to where the granted filters are given back. */
+class Refusal extends Error {
+  constructor(
+    readonly codes: number[],
+    readonly error: MqttError,
+  ) {
+    super(error.message)
+  }
+}
+
+function ignore(): void {}

@@ -1,0 +1,288 @@
+import type { KeyObject } from 'node:crypto'
+import { EventEmitter } from 'node:events'
+import type * as api from '../index.js'
+import { Channel, type Face } from './channel.js'
+import { MqttError, invalidOption } from './errors.js'
+import type { ReceivedMessage } from './message.js'
+import { native, type NativeConnected } from './native.js'
+import { keyBytes, nativeOptions } from './options.js'
+import { payloadBytes } from './payload.js'
+
+export { MqttError }
+
+export async function connectWithCustomAuthorizer(options: api.ConnectOptions): Promise<api.Connection> {
+  const connect = nativeOptions(options)
+  const { signal } = options
+  signal?.throwIfAborted()
+  const connection = new Connection(options, connect)
+  if (signal === undefined) return Connection.established(connection)
+  let abort: (() => void) | undefined
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => {
+      void connection.disconnect({ force: true })
+      reject(signal.reason as Error)
+    }
+    signal.addEventListener('abort', abort, { once: true })
+  })
+  try {
+    return await Promise.race([Connection.established(connection), aborted])
+  } finally {
+    if (abort !== undefined) signal.removeEventListener('abort', abort)
+  }
+}
+
+export function signToken(token: string, privateKey: string | Uint8Array | KeyObject): string {
+  if (typeof token !== 'string' || token === '')
+    throw invalidOption('token must be a string that is not empty')
+  const signature = native.signToken(token, keyBytes(privateKey) ?? new Uint8Array())
+  if (typeof signature !== 'string') throw new MqttError(signature)
+  return signature
+}
+
+type AwsMessageHandler = (
+  topic: string,
+  payload: ArrayBuffer,
+  dup: boolean,
+  qos: number,
+  retain: boolean,
+) => void
+
+class Connection extends EventEmitter<api.ConnectionEvents> implements api.Connection {
+  readonly closed: Promise<api.CloseReason>
+  readonly #channel: Channel
+  readonly #established: Promise<this>
+  #state: api.ConnectionState | 'connecting' = 'connecting'
+  #connected: { sessionPresent: boolean; negotiated: api.Negotiated } | undefined
+  #connectedAt = 0
+  /** What is told once more, to the first listener that comes later. */
+  readonly #replays = new Map<string | symbol, unknown>()
+
+  constructor(options: api.ConnectOptions, connect: ReturnType<typeof nativeOptions>) {
+    super()
+    let establish: (connection: this) => void
+    let fail: (error: Error) => void
+    let close: (reason: api.CloseReason) => void
+    this.closed = new Promise((resolve) => (close = resolve))
+    this.#established = new Promise((resolve, reject) => {
+      establish = resolve
+      fail = reject
+    })
+    const { logger } = options
+    const face: Face = {
+      connected: (connected) => {
+        this.#state = 'connected'
+        this.#connectedAt = performance.now()
+        this.#connected = { sessionPresent: connected.sessionPresent, negotiated: negotiated(connected) }
+        establish(this)
+        this.#tell('connect', this.#connected)
+      },
+      closed: (reason) => {
+        const established = this.#state !== 'connecting'
+        this.#state = 'closed'
+        if (!established) fail(reason.error ?? new Error('connecting was aborted'))
+        close(reason)
+        if (established) this.#tell('closed', reason)
+      },
+      message: (message: ReceivedMessage) => this.#emit('message', message),
+      log: (record) => {
+        if (logger !== undefined) isolated(() => logger(record))
+        this.#emit('log', record)
+      },
+    }
+    this.#channel = new Channel(
+      face,
+      {
+        manualAck: options.manualAck ?? false,
+        logLevel: options.logLevel ?? 'none',
+        onMessage: options.onMessage,
+      },
+      connect,
+    )
+    const emitter: EventEmitter = this
+    emitter.on('newListener', (event: string | symbol) => this.#listenerComes(event))
+  }
+
+  /** Resolves with the connection once the server has accepted it. */
+  static established(connection: Connection): Promise<Connection> {
+    return connection.#established
+  }
+
+  get clientId(): string {
+    return this.#channel.clientId
+  }
+
+  get state(): api.ConnectionState {
+    return this.#state === 'connecting' ? 'closed' : this.#state
+  }
+
+  get sessionPresent(): boolean {
+    return this.#connected?.sessionPresent ?? false
+  }
+
+  get negotiated(): api.Negotiated {
+    // Nobody outside holds a connection before it is established.
+    return this.#connected!.negotiated
+  }
+
+  publish(topic: string, payload: api.Payload, options?: api.PublishOptions): Promise<api.PublishResult>
+  publish(topic: string, payload: api.Payload, qos: number, retain?: boolean): Promise<{ packet_id?: number }>
+  async publish(
+    topic: string,
+    payload: api.Payload,
+    options: api.PublishOptions | number = {},
+    retain = false,
+  ): Promise<api.PublishResult | { packet_id?: number }> {
+    if (typeof topic !== 'string') throw invalidOption(`topic must be a string; got ${typeof topic}`)
+    const bytes = payloadBytes(payload)
+    if (typeof options === 'number') {
+      const { packetId } = await this.#channel.publish(topic, bytes, qosNumber(options), retain, undefined)
+      return { packet_id: packetId }
+    }
+    const { qos = 1, retain: stored = false, signal } = options
+    return this.#channel.publish(topic, bytes, qosNumber(qos), stored, checkedSignal(signal))
+  }
+
+  subscribe(
+    filter: string | readonly string[],
+    options?: api.SubscribeOptions,
+    handler?: api.MessageHandler,
+  ): Promise<api.Subscription>
+  subscribe(
+    topic: string,
+    qos: number,
+    onMessage?: AwsMessageHandler,
+  ): Promise<{ packet_id?: number; topic: string; qos: number; error_code: number }>
+  async subscribe(
+    filter: string | readonly string[],
+    options: api.SubscribeOptions | number = {},
+    handler?: api.MessageHandler | AwsMessageHandler,
+  ): Promise<api.Subscription | { packet_id?: number; topic: string; qos: number; error_code: number }> {
+    const filters = filterList(filter)
+    if (handler !== undefined && typeof handler !== 'function')
+      throw invalidOption('handler must be a function')
+    if (typeof options === 'number') {
+      const deliver = awsHandler(handler as AwsMessageHandler | undefined)
+      const { use, packetId } = await this.#channel.subscribe(filters, qosNumber(options), deliver, undefined)
+      const { qos } = use.granted[0]
+      return { packet_id: packetId, topic: filters[0], qos, error_code: 0 }
+    }
+    const { qos = 1, signal } = options
+    const own = handler as api.MessageHandler | undefined
+    const { use } = await this.#channel.subscribe(filters, qosNumber(qos), own, checkedSignal(signal))
+    return use
+  }
+
+  async unsubscribe(
+    filter: string | readonly string[],
+  ): Promise<api.UnsubscribeResult & { packet_id?: number }> {
+    const { packetId, codes } = await this.#channel.unsubscribe(filterList(filter))
+    return { reasonCodes: codes, packet_id: packetId }
+  }
+
+  async disconnect({ timeoutMs = 5_000, force = false } = {}): Promise<void> {
+    if (this.#state === 'closed') return
+    if (this.#state === 'connected') this.#state = 'disconnecting'
+    const timeout = Number.isFinite(timeoutMs) ? Math.max(0, Math.min(timeoutMs, 2 ** 31 - 1)) : 5_000
+    this.#channel.disconnect(force ? 0 : timeout)
+    await this.closed
+  }
+
+  stats(): api.Stats {
+    const { pingMicros, dropped, ...numbers } = this.#channel.native.stats()
+    return {
+      uptimeMs: Math.round(performance.now() - this.#connectedAt),
+      ...numbers,
+      dropped: dropped + this.#channel.dropped,
+      ...(pingMicros > 0 && { pingMs: pingMicros / 1_000 }),
+    }
+  }
+
+  ref(): this {
+    this.#channel.reference(true)
+    return this
+  }
+
+  unref(): this {
+    this.#channel.reference(false)
+    return this
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.disconnect()
+  }
+
+  #tell(event: 'connect' | 'closed', payload: unknown): void {
+    if (!this.#emit(event, payload)) this.#replays.set(event, payload)
+  }
+
+  /** Emits to each listener by itself: one that throws stops no other, and nothing else. */
+  #emit(event: string, payload: unknown): boolean {
+    if (this.listenerCount(event as 'message') === 0) return false
+    for (const listener of this.rawListeners(event as 'message')) {
+      isolated(() => Reflect.apply(listener, this, [payload]))
+    }
+    return true
+  }
+
+  #listenerComes(event: string | symbol): void {
+    if (event === 'message') queueMicrotask(() => this.#channel.claim())
+    if (!this.#replays.has(event)) return
+    const payload = this.#replays.get(event)
+    this.#replays.delete(event)
+    queueMicrotask(() => this.#emit(event as string, payload))
+  }
+}
+
+/** Runs what belongs to the user. What it throws surfaces as an uncaught exception, outside of what we are doing. */
+function isolated(run: () => unknown): void {
+  try {
+    run()
+  } catch (error) {
+    queueMicrotask(() => {
+      throw error
+    })
+  }
+}
+
+function negotiated(connected: NativeConnected): api.Negotiated {
+  const { maximumPacketSize, sessionExpirySeconds, alpnProtocol } = connected
+  return {
+    mqttVersion: connected.mqttVersion,
+    keepAliveSeconds: connected.keepAliveSeconds,
+    inFlight: connected.inFlight,
+    maximumQoS: connected.maximumQos,
+    retainAvailable: connected.retainAvailable,
+    ...(maximumPacketSize !== undefined && { maximumPacketSize }),
+    ...(sessionExpirySeconds !== undefined && { sessionExpirySeconds }),
+    ...(alpnProtocol !== undefined && { alpnProtocol }),
+  }
+}
+
+function filterList(filter: string | readonly string[]): readonly string[] {
+  const filters = typeof filter === 'string' ? [filter] : filter
+  if (!Array.isArray(filters) || !filters.every((each) => typeof each === 'string')) {
+    throw invalidOption('a topic filter must be a string, or an array of strings')
+  }
+  return filters
+}
+
+/** 0, 1 and 2 as they are, for the addon to judge; anything else as a number that no QoS is. */
+function qosNumber(qos: unknown): number {
+  return qos === 0 || qos === 1 || qos === 2 ? qos : 255
+}
+
+function checkedSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
+  if (signal !== undefined && !(signal instanceof AbortSignal))
+    throw invalidOption('signal must be an AbortSignal')
+  return signal
+}
+
+/** A handler in the form of the AWS SDK; without one, messages go to the `message` event alone. */
+function awsHandler(handler: AwsMessageHandler | undefined): api.MessageHandler {
+  if (handler === undefined) return () => {}
+  return ({ topic, payload, dup, qos, retain }) => {
+    const { buffer, byteOffset, byteLength } = payload
+    const exact = (buffer as ArrayBuffer).slice(byteOffset, byteOffset + byteLength)
+    handler(topic, exact, dup, qos, retain)
+  }
+}

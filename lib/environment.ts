@@ -1,0 +1,240 @@
+// This JavaScript environment's end of the bell: drains batches and hands their records to the connections.
+import { native, type NativeBatch, type NativeConnected, type NativeFailure } from './native.js'
+
+/** What a connection's task reports. One method for each kind of record in src/outbox.rs. */
+export interface Receiver {
+  published(token: number, packetId: number, reasonCode: number): void
+  message(message: Arrival): void
+  subscribed(token: number, packetId: number, granted: number[]): void
+  unsubscribed(token: number, packetId: number, reasonCodes: number[]): void
+  refused(token: number, codes: number[], failure: NativeFailure): void
+  failed(token: number, failure: NativeFailure): void
+  withdrawn(token: number): void
+  connected(connected: NativeConnected): void
+  closed(failure: NativeFailure | undefined, unsettled: number): void
+  log(level: number, message: string): void
+}
+
+export interface Arrival {
+  number: number
+  topic: string
+  payload: Buffer
+  qos: 0 | 1
+  retain: boolean
+  dup: boolean
+  /** Numbers of the filters that match; those given up since may be among them. */
+  filters: number[]
+}
+
+const enum Kind {
+  Connection = 0,
+  Published = 1,
+  Message = 2,
+  Subscribed = 3,
+  Unsubscribed = 4,
+  Refused = 5,
+  Failed = 6,
+  Withdrawn = 7,
+  Connected = 8,
+  Closed = 9,
+  Log = 10,
+}
+
+const enum Flag {
+  Qos1 = 1 << 8,
+  Retain = 1 << 9,
+  Dup = 1 << 10,
+  Large = 1 << 11,
+}
+
+/** What is handed over before other work of the process gets its turn. */
+const DRAIN_EVENTS = 1_024
+const DRAIN_BYTES = 1024 * 1024
+const NO_FILTERS: number[] = []
+
+const receivers = new Map<number, Receiver>()
+let nextIndex = 0
+/** Receivers that keep the process alive. */
+let held = 0
+let current: Cursor | undefined
+/** The rest waits for the next macrotask. */
+let paused = false
+
+export const environment = new native.Environment(onBell)
+
+/** Gives a receiver its number. */
+export function register(receiver: Receiver): number {
+  const index = nextIndex++
+  receivers.set(index, receiver)
+  return index
+}
+
+export function unregister(index: number): void {
+  receivers.delete(index)
+}
+
+/** Keeps the process alive until {@link release} is called as often. */
+export function hold(): void {
+  if (held++ === 0) environment.hold(true)
+}
+
+export function release(): void {
+  if (--held === 0) environment.hold(false)
+}
+
+function onBell(): void {
+  if (!paused) drain()
+}
+
+function drain(): void {
+  paused = false
+  let events = 0
+  let bytes = 0
+  for (;;) {
+    if (current === undefined) {
+      if (events >= DRAIN_EVENTS || bytes >= DRAIN_BYTES) {
+        environment.ring()
+        return
+      }
+      const batch = environment.drain()
+      if (batch === null) return
+      events += batch.events
+      bytes += batch.bytes
+      current = new Cursor(batch)
+    }
+    if (current.run()) {
+      // Whoever awaits what was just settled runs first, so that no message comes before its reader.
+      paused = true
+      setImmediate(drain)
+      return
+    }
+    current = undefined
+  }
+}
+
+/** Reads the records of one batch. */
+class Cursor {
+  readonly #words: Uint32Array
+  readonly #arena: Buffer
+  readonly #values: unknown[]
+  #word = 0
+  #byte = 0
+  #value = 0
+  #receiver: Receiver | undefined
+
+  constructor(batch: NativeBatch) {
+    this.#words = batch.words
+    this.#arena = batch.arena
+    this.#values = batch.values
+  }
+
+  /** Hands over record after record. Stops behind one that somebody awaits before the next: gives true then. */
+  run(): boolean {
+    const words = this.#words
+    let receiver = this.#receiver
+    while (this.#word < words.length) {
+      const first = words[this.#word]
+      switch (first & 0xff) {
+        case Kind.Connection:
+          receiver = this.#receiver = receivers.get(words[this.#word + 1])
+          this.#word += 2
+          break
+        case Kind.Published: {
+          const result = words[this.#word + 2]
+          receiver?.published(words[this.#word + 1], result & 0xffff, result >>> 16)
+          this.#word += 3
+          break
+        }
+        case Kind.Message: {
+          const arrival = this.#message(first)
+          receiver?.message(arrival)
+          break
+        }
+        case Kind.Subscribed: {
+          const codes = this.#codes(first >>> 16)
+          receiver?.subscribed(words[this.#word + 1], words[this.#word + 2], codes)
+          this.#word += 3
+          return true
+        }
+        case Kind.Unsubscribed: {
+          const codes = this.#codes(first >>> 16)
+          receiver?.unsubscribed(words[this.#word + 1], words[this.#word + 2], codes)
+          this.#word += 3
+          break
+        }
+        case Kind.Refused: {
+          const codes = this.#codes(first >>> 16)
+          receiver?.refused(words[this.#word + 1], codes, this.#next<NativeFailure>())
+          this.#word += 3
+          break
+        }
+        case Kind.Failed:
+          receiver?.failed(words[this.#word + 1], this.#next<NativeFailure>())
+          this.#word += 2
+          break
+        case Kind.Withdrawn:
+          receiver?.withdrawn(words[this.#word + 1])
+          this.#word += 2
+          break
+        case Kind.Connected:
+          receiver?.connected(this.#next<NativeConnected>())
+          this.#word += 1
+          return true
+        case Kind.Closed: {
+          const failure = words[this.#word + 2] === 1 ? this.#next<NativeFailure>() : undefined
+          receiver?.closed(failure, words[this.#word + 1])
+          this.#word += 3
+          break
+        }
+        case Kind.Log: {
+          const end = this.#byte + words[this.#word + 2]
+          receiver?.log(words[this.#word + 1], this.#arena.toString('utf8', this.#byte, end))
+          this.#byte = end
+          this.#word += 3
+          break
+        }
+      }
+    }
+    return false
+  }
+
+  #message(first: number): Arrival {
+    const words = this.#words
+    const arena = this.#arena
+    const at = this.#word
+    const topicEnd = this.#byte + words[at + 2]
+    const topic = arena.toString('utf8', this.#byte, topicEnd)
+    let payload: Buffer
+    if (first & Flag.Large) {
+      payload = this.#next<Buffer>()
+      this.#byte = topicEnd
+    } else {
+      this.#byte = topicEnd + words[at + 3]
+      payload = arena.subarray(topicEnd, this.#byte)
+    }
+    const count = first >>> 16
+    const end = at + 4 + count
+    const filters =
+      count === 0 ? NO_FILTERS : count === 1 ? [words[at + 4]] : [...words.subarray(at + 4, end)]
+    this.#word = end
+    return {
+      number: words[at + 1],
+      topic,
+      payload,
+      qos: first & Flag.Qos1 ? 1 : 0,
+      retain: (first & Flag.Retain) !== 0,
+      dup: (first & Flag.Dup) !== 0,
+      filters,
+    }
+  }
+
+  #codes(count: number): number[] {
+    const codes = [...this.#arena.subarray(this.#byte, this.#byte + count)]
+    this.#byte += count
+    return codes
+  }
+
+  #next<T>(): T {
+    return this.#values[this.#value++] as T
+  }
+}

@@ -1,0 +1,35 @@
+import type { ErrorCode, MqttError as PublicMqttError, Stage } from '../index.js'
+import type { NativeFailure } from './native.js'
+
+export class MqttError extends Error implements PublicMqttError {
+  override readonly name = 'MqttError' as const
+  readonly code: ErrorCode
+  readonly stage: Stage
+  readonly hint: string
+  readonly retryable: boolean
+  declare readonly warnings?: readonly string[]
+  declare readonly reasonCode?: number
+  declare readonly reasonString?: string
+
+  constructor(failure: NativeFailure, warnings: readonly string[] = []) {
+    super(failure.message, failure.cause === undefined ? undefined : { cause: new Error(failure.cause) })
+    this.code = failure.code
+    this.stage = failure.stage
+    this.hint = failure.hint
+    this.retryable = failure.retryable
+    // Absent, not undefined: what is printed of an error should hold nothing that says nothing.
+    if (warnings.length > 0) this.warnings = warnings
+    if (failure.reasonCode !== undefined) this.reasonCode = failure.reasonCode
+    if (failure.reasonString !== undefined) this.reasonString = failure.reasonString
+  }
+}
+
+/** An option or argument that cannot work. */
+export function invalidOption(message: string, hint = ''): MqttError {
+  return new MqttError({ code: 'ERR_INVALID_OPTION', stage: 'options', message, hint, retryable: false })
+}
+
+export function closed(): MqttError {
+  const message = 'the connection is closed'
+  return new MqttError({ code: 'ERR_CLOSED', stage: 'operation', message, hint: '', retryable: false })
+}

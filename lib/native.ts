@@ -1,0 +1,148 @@
+// The addon: where it lies, and its surface. What the records of a batch mean is described in src/outbox.rs.
+import type { ErrorCode, Stage } from '../index.js'
+
+export interface Native {
+  Environment: new (onBell: () => void) => NativeEnvironment
+  connectWithCustomAuthorizer(
+    environment: NativeEnvironment,
+    index: number,
+    options: NativeOptions,
+  ): NativeConnection | NativeFailure
+  signToken(token: string, privateKey: Uint8Array): string | NativeFailure
+}
+
+export interface NativeEnvironment {
+  drain(): NativeBatch | null
+  ring(): void
+  hold(hold: boolean): void
+}
+
+export interface NativeBatch {
+  words: Uint32Array
+  arena: Buffer
+  values: unknown[]
+  events: number
+  bytes: number
+}
+
+export interface NativeConnection {
+  readonly clientId: string
+  readonly warnings: string[]
+  publish(
+    token: number,
+    topic: string,
+    payload: Uint8Array,
+    qos: number,
+    retain: boolean,
+  ): NativeFailure | null
+  subscribe(token: number, filters: string[], ids: Uint32Array, qos: number): NativeFailure | null
+  unsubscribe(token: number, filters: string[]): NativeFailure | null
+  withdraw(token: number): void
+  matches(filter: string, topic: string): boolean
+  consumed(from: number, count: number): void
+  disconnect(timeoutMs: number): void
+  flush(): void
+  stats(): NativeStats
+}
+
+export interface NativeOptions {
+  endpoint: string
+  port?: number
+  clientId?: string
+  mqttVersion?: number
+  authorizerName?: string
+  username?: string
+  password?: Uint8Array
+  tokenKeyName?: string
+  tokenValue?: string
+  tokenSignature?: string
+  tokenSigningKey?: Uint8Array
+  tokenEncoding?: string
+  ca?: Uint8Array[]
+  caFile?: string
+  keepAliveSeconds?: number
+  pingTimeoutMs?: number
+  connectTimeoutMs?: number
+  ackTimeoutMs?: number
+  cleanSession?: boolean
+  sessionExpirySeconds?: number
+  queueMaxMessages?: number
+  queueMaxBytes?: number
+  receiveMaxMessages?: number
+  receiveMaxBytes?: number
+  limits?: string
+  logLevel?: string
+}
+
+export interface NativeFailure {
+  code: ErrorCode
+  stage: Stage
+  message: string
+  hint: string
+  retryable: boolean
+  reasonCode?: number
+  reasonString?: string
+  cause?: string
+}
+
+export interface NativeConnected {
+  mqttVersion: 3 | 5
+  sessionPresent: boolean
+  keepAliveSeconds: number
+  inFlight: number
+  maximumPacketSize?: number
+  maximumQos: 0 | 1
+  retainAvailable: boolean
+  sessionExpirySeconds?: number
+  alpnProtocol?: string
+}
+
+export interface NativeStats {
+  messagesSent: number
+  messagesReceived: number
+  bytesSent: number
+  bytesReceived: number
+  inFlight: number
+  queued: number
+  dropped: number
+  pingMicros: number
+}
+
+export const native: Native = load()
+
+/** The binary beside this package, as a checkout and the one-platform package have it; else the platform's package. */
+function load(): Native {
+  const failures: Error[] = []
+  for (const target of targets()) {
+    for (const path of [
+      `../custom-authorizer-connect.${target}.node`,
+      `custom-authorizer-connect-${target}`,
+    ]) {
+      try {
+        return require(path) as Native
+      } catch (error) {
+        failures.push(error as Error)
+      }
+    }
+  }
+  // What is there and cannot be loaded says more than what is not there.
+  const telling = failures.filter((failure) => (failure as NodeJS.ErrnoException).code !== 'MODULE_NOT_FOUND')
+  throw new AggregateError(
+    telling.length > 0 ? telling : failures,
+    `custom-authorizer-connect has no binary for ${targets().join(' or ')} that can be loaded here` +
+      (telling.length > 0 ? `: ${telling[0].message}` : '. In a checkout, `npm run build` makes it.'),
+  )
+}
+
+/** Names of this platform's binaries. On Linux the loader finds out which C library there is. */
+function targets(): string[] {
+  const target = `${process.platform}-${process.arch}`
+  switch (process.platform) {
+    case 'linux':
+      return [`${target}-gnu`, `${target}-musl`]
+    case 'win32':
+      return [`${target}-msvc`]
+    default:
+      return [target]
+  }
+}
