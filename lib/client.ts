@@ -55,7 +55,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   #connected: { sessionPresent: boolean; negotiated: api.Negotiated } | undefined
   #connectedAt = 0
   /** What is told once more, to the first listener that comes later. */
-  readonly #replays = new Map<string | symbol, unknown>()
+  readonly #replays = new Map<string, unknown>()
 
   constructor(options: api.ConnectOptions, connect: ReturnType<typeof nativeOptions>) {
     super()
@@ -98,8 +98,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
       },
       connect,
     )
-    const emitter: EventEmitter = this
-    emitter.on('newListener', (event: string | symbol) => this.#listenerComes(event))
+    EventEmitter.prototype.on.call(this, 'newListener', (event: string) => this.#listenerComes(event))
   }
 
   /** Resolves with the connection once the server has accepted it. */
@@ -224,12 +223,12 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     return true
   }
 
-  #listenerComes(event: string | symbol): void {
+  #listenerComes(event: string): void {
     if (event === 'message') queueMicrotask(() => this.#channel.claim())
     if (!this.#replays.has(event)) return
     const payload = this.#replays.get(event)
     this.#replays.delete(event)
-    queueMicrotask(() => this.#emit(event as string, payload))
+    queueMicrotask(() => this.#emit(event, payload))
   }
 }
 

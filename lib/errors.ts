@@ -12,7 +12,7 @@ export class MqttError extends Error implements PublicMqttError {
   declare readonly reasonString?: string
 
   constructor(failure: NativeFailure, warnings: readonly string[] = []) {
-    super(failure.message, failure.cause === undefined ? undefined : { cause: new Error(failure.cause) })
+    super(failure.message, failure.cause === undefined ? undefined : { cause: causeOf(failure.cause) })
     this.code = failure.code
     this.stage = failure.stage
     this.hint = failure.hint
@@ -32,4 +32,11 @@ export function invalidOption(message: string, hint = ''): MqttError {
 export function closed(): MqttError {
   const message = 'the connection is closed'
   return new MqttError({ code: 'ERR_CLOSED', stage: 'operation', message, hint: '', retryable: false })
+}
+
+/** The error underneath came from the system or the network: a stack of ours would only point at this line. */
+function causeOf(message: string): Error {
+  const cause = new Error(message)
+  cause.stack = `Error: ${message}`
+  return cause
 }
