@@ -23,6 +23,7 @@ pub use session::{Filter, FilterId, Token, filter_matches};
 /// Packets on bytes.
 mod wire;
 pub use wire::Version;
+mod deadline;
 mod reason;
 /// Bytes to the endpoint.
 mod transport;

@@ -211,8 +211,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             if session.wants_to_read(self.stopped, now) && self.outbound.len() < OWED_BYTES {
                 progress |= self.read(cx, session, events, scratch, now)?;
             }
+            let before = self.outbound.len();
             session.elapsed(now, &mut self.outbound, events)?;
             session.write(now, &mut self.outbound);
+            if session.logs(Level::Trace) {
+                trace_packets("sent", &self.outbound[before..], events);
+            }
             match self.write(cx, session, now) {
                 Ok(written) => progress |= written,
                 Err(error) => {
@@ -291,19 +295,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let mut taken = 0;
         while let Some(frame) = next_frame(&bytes[taken..], self.max_packet)? {
             let packet = read(session.version(), &frame)?;
-            if session.logs(Level::Trace) {
-                let message = format!(
-                    "received {}, {} bytes",
-                    packet_name(frame.header),
-                    frame.len
-                );
-                events.log(Level::Trace, &message);
-            }
             if session.receive(packet, now, events)? == Flow::Stop {
                 self.stopped = true;
                 break;
             }
             taken += frame.len;
+        }
+        if session.logs(Level::Trace) {
+            trace_packets("received", &bytes[..taken], events);
         }
         Ok(taken)
     }
@@ -434,5 +433,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             )
             .with_cause(error),
         }
+    }
+}
+
+/// Logs the kind and size of each packet, and nothing of what is in it.
+fn trace_packets<E: Events>(what: &str, mut packets: &[u8], events: &mut E) {
+    while let Ok(Some(frame)) = next_frame(packets, usize::MAX) {
+        let message = format!("{what} {}, {} bytes", packet_name(frame.header), frame.len);
+        events.log(Level::Trace, &message);
+        packets = &packets[frame.len..];
     }
 }

@@ -11,10 +11,11 @@ use std::{
 
 use tokio::{
     sync::mpsc::{self, UnboundedReceiver},
-    time::{Instant, timeout},
+    time::Instant,
 };
 
 use crate::{
+    deadline::Deadline,
     error::{Code, Failure, Result, Stage},
     events::{Connected, Events},
     handle::Handle,
@@ -62,9 +63,9 @@ async fn live<E: Events>(
     commands: &mut UnboundedReceiver<Vec<Command>>,
     events: &mut E,
 ) -> End {
-    let attempt = Box::pin(attempt(options, session));
+    let opening = Box::pin(attempt(options, session, events));
     let opened = tokio::select! {
-        opened = attempt => opened,
+        opened = opening => opened,
         end = interruption(commands) => return end,
     };
     let (mut link, connected) = match opened {
@@ -76,33 +77,38 @@ async fn live<E: Events>(
     link.run(session, commands, events).await
 }
 
-async fn attempt(options: &Options, session: &mut Session) -> Result<(Link<Stream>, Connected)> {
-    let opening = async {
-        let stream = transport::open(options).await?;
-        let alpn_protocol = transport::alpn_protocol(&stream);
-        let mut link = Link::new(stream, options);
-        let connack = link
-            .connect(session, options)
-            .await
-            .map_err(|failure| without_alpn(failure, alpn_protocol.as_deref(), options))?;
-        check(&connack, options)?;
-        let connected = session.connected(&connack, alpn_protocol, Instant::now());
-        Ok((link, connected))
-    };
-    timeout(options.connect_timeout, opening)
+async fn attempt<E: Events>(
+    options: &Options,
+    session: &mut Session,
+    events: &mut E,
+) -> Result<(Link<Stream>, Connected)> {
+    let Options {
+        host,
+        port,
+        client_id,
+        version,
+        ..
+    } = options;
+    events.log(
+        Level::Info,
+        &format!("connecting to {host}:{port} as {client_id:?} over {version}"),
+    );
+    let deadline = Deadline::of_attempt(options);
+    let stream = transport::open(options, &deadline).await?;
+    events.log(Level::Debug, &transport::describe(&stream));
+    let alpn_protocol = transport::alpn_protocol(&stream);
+    let mut link = Link::new(stream, options);
+    let connack = deadline
+        .within(Stage::Connack, link.connect(session, options))
         .await
-        .unwrap_or_else(|_elapsed| {
-            Err(Failure::new(
-                Code::ConnectTimeout,
-                Stage::Connack,
-                format!(
-                    "no connection to {}:{} within {} ms",
-                    options.host,
-                    options.port,
-                    options.connect_timeout.as_millis()
-                ),
-            ))
-        })
+        .map_err(|failure| without_alpn(failure, alpn_protocol.as_deref(), options))?;
+    check(&connack, options)?;
+    events.log(Level::Info, "connected");
+    events.log(Level::Debug, &format!("CONNACK: {connack:?}"));
+    Ok((
+        link,
+        session.connected(&connack, alpn_protocol, Instant::now()),
+    ))
 }
 
 /// Waits until the host wants no connection any more. Before there is one, nothing else is accepted.

@@ -4,14 +4,23 @@ use std::{io, net::SocketAddr};
 
 use tokio::net::{TcpStream, lookup_host};
 
-use crate::error::{Code, Failure, Result, Stage};
+use crate::{
+    deadline::Deadline,
+    error::{Code, Failure, Result, Stage},
+};
 
 /// Connects to the first address of `host` that answers.
-pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream> {
-    let addresses = resolve(host, port).await?;
+pub(super) async fn dial(host: &str, port: u16, deadline: &Deadline) -> Result<TcpStream> {
+    let addresses = deadline.within(Stage::Dns, resolve(host, port)).await?;
+    deadline
+        .within(Stage::Tcp, connect_first(&addresses, host, port))
+        .await
+}
+
+async fn connect_first(addresses: &[SocketAddr], host: &str, port: u16) -> Result<TcpStream> {
     let mut refusals = Vec::new();
     for address in addresses {
-        match connect(address).await {
+        match connect(*address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => refusals.push(format!("{address}: {error}")),
         }

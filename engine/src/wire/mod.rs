@@ -3,6 +3,8 @@
 //! The only place that knows rumqttc. Its codec writes SUBSCRIBE and UNSUBSCRIBE; everything else is our own, because
 //! that codec loses short packets, refuses unknown codes, accepts repeated properties and has no binary password.
 
+use std::fmt;
+
 mod frame;
 pub use frame::{Frame, next_frame, packet_name};
 
@@ -38,4 +40,13 @@ mod testing;
 pub enum Version {
     V311,
     V5,
+}
+
+impl fmt::Display for Version {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::V311 => "MQTT 3.1.1",
+            Self::V5 => "MQTT 5",
+        })
+    }
 }

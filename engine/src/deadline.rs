@@ -1,0 +1,52 @@
+//! The time that connecting may take, and where it ran out.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    error::{Code, Failure, Result, Stage},
+    options::Options,
+};
+
+/// One deadline for all stages of an attempt.
+pub struct Deadline {
+    at: Instant,
+    after: Duration,
+    peer: String,
+}
+
+impl Deadline {
+    /// Begins to run at once.
+    pub fn of_attempt(options: &Options) -> Self {
+        Self {
+            at: Instant::now() + options.connect_timeout,
+            after: options.connect_timeout,
+            peer: format!("{}:{}", options.host, options.port),
+        }
+    }
+
+    /// Waits for one stage, or fails with `ERR_CONNECT_TIMEOUT` at that stage.
+    pub async fn within<T>(
+        &self,
+        stage: Stage,
+        waiting: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        timeout_at(self.at, waiting)
+            .await
+            .unwrap_or_else(|_elapsed| {
+                let doing = match stage {
+                    Stage::Dns => "its name was still being resolved",
+                    Stage::Tcp => "TCP had not connected",
+                    Stage::Tls => "the TLS handshake was not done",
+                    _ => "CONNECT was not answered",
+                };
+                let message = format!(
+                    "no connection to {} within {} ms: {doing}",
+                    self.peer,
+                    self.after.as_millis()
+                );
+                Err(Failure::new(Code::ConnectTimeout, stage, message))
+            })
+    }
+}
