@@ -1,0 +1,44 @@
+#!/usr/bin/env node
+// The command line: mirrors AWS's custom authorizer samples. `--help` tells all of it.
+import { UsageError, asksFor, parseArguments } from './cli/arguments.js'
+import { Interrupted } from './cli/interrupt.js'
+import { describeFailure } from './cli/report.js'
+import { logLevelOf, sampleOf, type Values } from './cli/settings.js'
+
+async function main(argv: readonly string[]): Promise<number> {
+  let given: Values = new Map()
+  try {
+    if (asksFor('help', argv)) {
+      const { helpText } = require('./cli/help.js') as typeof import('./cli/help.js')
+      console.log(helpText())
+    } else if (asksFor('version', argv)) {
+      const { version } = require('../package.json') as { version: string }
+      console.log(version)
+    } else {
+      const parsed = parseArguments(argv)
+      given = parsed
+      const { run } = require('./cli/run.js') as typeof import('./cli/run.js')
+      await run(parsed)
+    }
+    return 0
+  } catch (error) {
+    if (error instanceof Interrupted) {
+      if (error.by !== 'SIGPIPE') console.error(error.message)
+      return error.exitCode
+    }
+    console.error(describeFailure(error, sampleOf(given)))
+    if (error instanceof UsageError) return 2
+    const level = logLevelOf(given)
+    if (error instanceof Error && (level === 'debug' || level === 'trace')) console.error(error.stack)
+    return 1
+  }
+}
+
+// A reader that went away (EPIPE) must not end in a stack trace.
+process.stdout.on('error', () => {})
+process.stderr.on('error', () => {})
+
+void main(process.argv.slice(2)).then((code) => {
+  // Not process.exit: what was printed has to reach its reader first.
+  process.exitCode = code
+})
