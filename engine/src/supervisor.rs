@@ -4,7 +4,7 @@ use std::{
     any::Any,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    pin::Pin,
     sync::Arc,
     task::Poll,
 };
@@ -48,7 +48,8 @@ async fn supervise<E: Events>(
     mut events: E,
 ) {
     let mut session = Session::new(options.clone(), shared.clone());
-    let end = guarded(live(&options, &mut session, &mut commands, &mut events)).await;
+    let live = Box::pin(live(&options, &mut session, &mut commands, &mut events));
+    let end = guarded(live).await;
     shared.close();
     commands.close();
     let _panic = catch_unwind(AssertUnwindSafe(|| {
@@ -81,7 +82,7 @@ async fn attempt<E: Events>(
     options: &Options,
     session: &mut Session,
     events: &mut E,
-) -> Result<(Link<Stream>, Connected)> {
+) -> Result<(Box<Link<Stream>>, Connected)> {
     let Options {
         host,
         port,
@@ -97,7 +98,7 @@ async fn attempt<E: Events>(
     let stream = transport::open(options, &deadline).await?;
     events.log(Level::Debug, &transport::describe(&stream));
     let alpn_protocol = transport::alpn_protocol(&stream);
-    let mut link = Link::new(stream, options);
+    let mut link = Box::new(Link::new(stream, options));
     let connack = deadline
         .within(Stage::Connack, link.connect(session, options))
         .await
@@ -198,8 +199,7 @@ fn settle<E: Events>(
 }
 
 /// Polls `future` so that a panic in it becomes an end like any other.
-async fn guarded(future: impl Future<Output = End>) -> End {
-    let mut future = pin!(future);
+async fn guarded(mut future: Pin<Box<impl Future<Output = End>>>) -> End {
     poll_fn(|cx| {
         catch_unwind(AssertUnwindSafe(|| future.as_mut().poll(cx)))
             .unwrap_or_else(|panic| Poll::Ready(End::Failed(panic_failure(&*panic))))
