@@ -1,0 +1,224 @@
+import { createPublicKey, type KeyObject } from 'node:crypto'
+import { validateAnswer, InvalidAnswer, type AuthorizerAnswer, type Grant } from './authorizer-answer'
+import { createAuthorizerEvent, type AuthorizerEvent, type AuthorizerRequest } from './authorizer-event'
+import { appendBounded, type Journal } from './events'
+import { HandlerTimeout, invoke, type LambdaFunction } from './lambda'
+import type { Limits } from './limits'
+import { Refusal } from './refusal'
+import { checkSignature } from './signature'
+import { AUTHORIZER_NAME, AUTHORIZER_SIGNATURE, type Parameters } from './user-name'
+
+/** An authorizer as `aws iot create-authorizer` takes it, with the function itself in place of its ARN. */
+export interface Authorizer extends LambdaFunction {
+  /** The parameter that carries the token; required unless signing is disabled. */
+  tokenKeyName?: string
+  /** Key name -> PEM ("BEGIN PUBLIC KEY"); a token may be signed by any of them. */
+  tokenSigningPublicKeys?: Record<string, string>
+  signingDisabled?: boolean
+  status?: 'ACTIVE' | 'INACTIVE'
+}
+
+/** One call of a handler. While it runs, neither `response` nor `error` is there. */
+export interface HandlerInvocation {
+  authorizer: string
+  event: AuthorizerEvent
+  /** What the handler answered, valid or not. */
+  response?: unknown
+  /** What the handler threw, or that it timed out. */
+  error?: Error
+}
+
+export interface AuthorizersOptions {
+  authorizers: Record<string, Authorizer>
+  defaultAuthorizer: string | undefined
+  region: string
+  accountId: string
+  limits: Limits
+  journal: Journal
+}
+
+/** What an authenticated connection goes on with. */
+export interface Authenticated {
+  authorizerName: string
+  grant: Grant
+}
+
+/** The account's authorizers: finds the one that a request means, checks its token, asks its handler. */
+export class Authorizers {
+  readonly invocations: HandlerInvocation[] = []
+  readonly #options: AuthorizersOptions
+  readonly #table: ReadonlyMap<string, Registered>
+
+  constructor(options: AuthorizersOptions) {
+    this.#options = options
+    this.#table = new Map(Object.entries(options.authorizers).map(([name, a]) => [name, register(name, a)]))
+    const { defaultAuthorizer } = options
+    if (defaultAuthorizer !== undefined && !this.#table.has(defaultAuthorizer)) {
+      throw new TypeError(`defaultAuthorizer: there is no authorizer "${defaultAuthorizer}"`)
+    }
+  }
+
+  /** Resolves with a grant or rejects with a Refusal. `parameters` are those of the user name. */
+  async authenticate(request: AuthorizerRequest, parameters: Parameters): Promise<Authenticated> {
+    const { name, authorizer } = this.#find(parameters.get(AUTHORIZER_NAME))
+    const token =
+      (authorizer.tokenKeyName && parameters.get(authorizer.tokenKeyName.toLowerCase())) || undefined
+    const signatureVerified = verifyToken(name, authorizer, token, parameters.get(AUTHORIZER_SIGNATURE))
+    const event = createAuthorizerEvent(request, token, signatureVerified)
+    const answer = await this.#ask(name, authorizer, event)
+    if (!answer.isAuthenticated) {
+      throw new Refusal(
+        'authorizer',
+        'not-authenticated',
+        `authorizer "${name}" answered isAuthenticated: false`,
+      )
+    }
+    return { authorizerName: name, grant: answer }
+  }
+
+  /** Asks an authorizer without a connection: the token and its signature come as they are. */
+  async test(
+    named: string | undefined,
+    token: string | undefined,
+    signature: string | undefined,
+    request: AuthorizerRequest,
+  ): Promise<AuthorizerAnswer> {
+    const { name, authorizer } = this.#find(named)
+    const signatureVerified = verifyToken(name, authorizer, token, signature)
+    return this.#ask(name, authorizer, createAuthorizerEvent(request, token, signatureVerified))
+  }
+
+  #find(named: string | undefined): { name: string; authorizer: Registered } {
+    const name = named || this.#options.defaultAuthorizer
+    const known = [...this.#table.keys()].join(', ')
+    if (name === undefined) {
+      throw new Refusal(
+        'authorizer',
+        'no-authorizer',
+        `the user name has no parameter ${AUTHORIZER_NAME} after its last "?", and no default authorizer is set`,
+      )
+    }
+    const authorizer = this.#table.get(name)
+    if (authorizer === undefined) {
+      throw new Refusal(
+        'authorizer',
+        'unknown-authorizer',
+        `there is no authorizer "${name}" (known: ${known})`,
+      )
+    }
+    if (authorizer.status === 'INACTIVE') {
+      throw new Refusal('authorizer', 'authorizer-inactive', `authorizer "${name}" is INACTIVE`)
+    }
+    return { name, authorizer }
+  }
+
+  async #ask(name: string, authorizer: Registered, event: AuthorizerEvent): Promise<AuthorizerAnswer> {
+    const { region, accountId, limits, journal } = this.#options
+    const invocation: HandlerInvocation = { authorizer: name, event }
+    appendBounded(this.invocations, invocation, limits.recordedEntries)
+    const record = (outcome: 'authenticated' | 'denied' | 'failed', rule?: string, message?: string): void =>
+      journal.record({
+        type: 'authorizer-answered',
+        connectionId: event.connectionMetadata.id,
+        ...(event.protocolData.mqtt?.clientId !== undefined && {
+          clientId: event.protocolData.mqtt.clientId,
+        }),
+        authorizerName: name,
+        signatureVerified: event.signatureVerified,
+        outcome,
+        ...(rule !== undefined && { rule }),
+        ...(message !== undefined && { message }),
+      })
+
+    try {
+      const timeoutMs = limits.handlerTimeoutMs
+      invocation.response = await invoke(authorizer, event, { name, region, accountId, timeoutMs })
+      const answer = validateAnswer(invocation.response)
+      record(answer.isAuthenticated ? 'authenticated' : 'denied')
+      return answer
+    } catch (error) {
+      const { rule, message: described } = describe(error as Error)
+      const message = redact(described, event)
+      if (!(error instanceof InvalidAnswer)) invocation.error = error as Error
+      record('failed', rule, message)
+      throw new Refusal('authorizer', rule, `authorizer "${name}": ${message}`)
+    }
+  }
+}
+
+interface Registered extends LambdaFunction {
+  tokenKeyName: string | undefined
+  keys: ReadonlyMap<string, KeyObject>
+  signingDisabled: boolean
+  status: 'ACTIVE' | 'INACTIVE'
+}
+
+function register(name: string, authorizer: Authorizer): Registered {
+  const { tokenKeyName, tokenSigningPublicKeys = {}, signingDisabled = false, status = 'ACTIVE' } = authorizer
+  const check = (valid: boolean, problem: string): void => {
+    if (!valid) throw new TypeError(`authorizers["${name}"]: ${problem}`)
+  }
+  check(/^[\w=,@-]{1,128}$/.test(name), 'a name is 1 to 128 letters, digits or "_=,@-"')
+  check(typeof authorizer.handler === 'function', 'handler must be a function')
+  check(status === 'ACTIVE' || status === 'INACTIVE', 'status must be "ACTIVE" or "INACTIVE"')
+  if (tokenKeyName !== undefined) {
+    check(/^[a-zA-Z0-9_-]{1,128}$/.test(tokenKeyName), 'tokenKeyName is 1 to 128 letters, digits, "_" or "-"')
+  }
+  const keys = new Map<string, KeyObject>()
+  for (const [keyName, pem] of Object.entries(tokenSigningPublicKeys)) {
+    check(/^[a-zA-Z0-9:_-]{1,128}$/.test(keyName), `"${keyName}" is no valid name of a key`)
+    keys.set(keyName, readPublicKey(pem, `authorizers["${name}"].tokenSigningPublicKeys["${keyName}"]`))
+  }
+  if (!signingDisabled) {
+    check(
+      tokenKeyName !== undefined && keys.size > 0,
+      'needs tokenKeyName and tokenSigningPublicKeys, or signingDisabled',
+    )
+  }
+  const handler = authorizer.handler.bind(authorizer)
+  return { handler, tokenKeyName, keys, signingDisabled, status }
+}
+
+function readPublicKey(pem: string, where: string): KeyObject {
+  if (typeof pem !== 'string' || !pem.includes('-----BEGIN PUBLIC KEY-----')) {
+    throw new TypeError(`${where} must be a PEM that begins with -----BEGIN PUBLIC KEY-----`)
+  }
+  const key = createPublicKey(pem)
+  if (key.asymmetricKeyType !== 'rsa' || (key.asymmetricKeyDetails?.modulusLength ?? 0) < 2048) {
+    throw new TypeError(`${where} must be an RSA key of at least 2048 bits`)
+  }
+  return key
+}
+
+/** True if the token's signature was verified, false if the authorizer wants none; refuses otherwise. */
+function verifyToken(
+  name: string,
+  authorizer: Registered,
+  token: string | undefined,
+  signature: string | undefined,
+): boolean {
+  if (authorizer.signingDisabled) return false
+  if (token === undefined) {
+    throw new Refusal(
+      'signature',
+      'token-missing',
+      `authorizer "${name}" wants a signed token, and there is no parameter "${authorizer.tokenKeyName}"`,
+    )
+  }
+  const check = checkSignature(token, signature, authorizer.keys)
+  if (!check.verified) throw new Refusal('signature', check.rule, `authorizer "${name}": ${check.message}`)
+  return true
+}
+
+function describe(error: Error): { rule: string; message: string } {
+  if (error instanceof InvalidAnswer) return { rule: error.rule, message: error.message }
+  if (error instanceof HandlerTimeout) return { rule: 'handler-timeout', message: error.message }
+  return { rule: 'handler-error', message: `the handler failed: ${error.message}` }
+}
+
+/** A handler may put what it was given into its error; events and CONNACK reasons must not repeat it. */
+function redact(message: string, { token, protocolData: { mqtt } }: AuthorizerEvent): string {
+  const password = mqtt?.password
+  const secrets = [token, password, password && Buffer.from(password, 'base64').toString(), mqtt?.username]
+  return secrets.reduce<string>((text, secret) => (secret ? text.replaceAll(secret, '***') : text), message)
+}

@@ -1,0 +1,109 @@
+import { randomUUID } from 'node:crypto'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { Authorizers, type Authorizer, type HandlerInvocation } from './authorizer'
+import { Broker } from './broker'
+import { createServerCredentials } from './certificates'
+import type { ConnectionServices, Profile } from './connection'
+import { Journal, type LocalEvent } from './events'
+import { FrontDoor } from './front-door'
+import { IOT_CORE_LIMITS, type Limits } from './limits'
+import { testInvokeAuthorizer, type TestInvocation, type TestInvocationResult } from './test-invoke'
+
+export interface LocalEndpointOptions {
+  /** The account's authorizers by name. */
+  authorizers: Record<string, Authorizer>
+  /** Used for a CONNECT that names no authorizer. */
+  defaultAuthorizer?: string
+  /** 0, the default, lets the system choose. */
+  port?: number
+  /** The address to listen on, by default 127.0.0.1. */
+  host?: string
+  /** Further names for the certificate and for the server names (SNI) that are answered. */
+  hostNames?: string[]
+  /** These two make up the ARNs that policies are matched against. */
+  region?: string
+  accountId?: string
+  /**
+   * `aws`, the default, refuses as IoT Core does: often by closing without a word.
+   * `friendly` answers with a reason wherever the protocol has room for one.
+   */
+  profile?: Profile
+  /** Numbers to use in place of IoT Core's. */
+  limits?: Partial<Limits>
+  /** Called with each event as it happens. */
+  log?: (event: LocalEvent) => void
+}
+
+/** An IoT Core endpoint that runs in this process. */
+export interface LocalEndpoint extends AsyncDisposable {
+  /** What a client connects to; it resolves to this machine. */
+  readonly endpoint: string
+  readonly port: number
+  /** A PEM file with the certificate authority to trust; `close` removes it. */
+  readonly caFile: string
+  /** The same as text. */
+  readonly ca: string
+  /** Every call of a handler, with what went in and what came out. May hold secrets. */
+  readonly invocations: readonly HandlerInvocation[]
+  /** What happened, in order. Holds no secrets. */
+  readonly events: readonly LocalEvent[]
+  /** Calls an authorizer without a connection, as `aws iot test-invoke-authorizer` does. */
+  testInvokeAuthorizer(invocation: TestInvocation): Promise<TestInvocationResult>
+  /** Disconnects everybody and stops listening. */
+  close(): Promise<void>
+}
+
+const ENDPOINT = 'localhost'
+
+export async function startLocalEndpoint(options: LocalEndpointOptions): Promise<LocalEndpoint> {
+  const {
+    authorizers: table,
+    defaultAuthorizer,
+    port: wantedPort = 0,
+    host = '127.0.0.1',
+    hostNames = [],
+    region = 'us-east-1',
+    accountId = '123456789012',
+    profile = 'aws',
+  } = options
+  if (profile !== 'aws' && profile !== 'friendly') throw new TypeError('profile must be "aws" or "friendly"')
+  const limits: Limits = { ...IOT_CORE_LIMITS, ...options.limits }
+  const journal = new Journal(limits.recordedEntries, options.log)
+  const authorizers = new Authorizers({
+    authorizers: table,
+    defaultAuthorizer,
+    region,
+    accountId,
+    limits,
+    journal,
+  })
+  const broker = new Broker(limits)
+  const services: ConnectionServices = { profile, region, accountId, limits, journal, authorizers, broker }
+  const names = [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames]
+  const credentials = createServerCredentials([...names, '127.0.0.1', '::1'])
+  const frontDoor = new FrontDoor({ credentials, serverNames: names, services })
+  const port = await frontDoor.listen(wantedPort, host)
+  const directory = await mkdtemp(join(tmpdir(), 'custom-authorizer-local-'))
+  const caFile = join(directory, 'ca.pem')
+  await writeFile(caFile, credentials.ca)
+
+  let closing: Promise<void> | undefined
+  const close = async (): Promise<void> => {
+    await frontDoor.close()
+    broker.clear()
+    await rm(directory, { recursive: true, force: true })
+  }
+  return {
+    endpoint: ENDPOINT,
+    port,
+    caFile,
+    ca: credentials.ca,
+    invocations: authorizers.invocations,
+    events: journal.events,
+    testInvokeAuthorizer: (invocation) => testInvokeAuthorizer(authorizers, randomUUID(), invocation),
+    close: () => (closing ??= close()),
+    [Symbol.asyncDispose]: () => (closing ??= close()),
+  }
+}

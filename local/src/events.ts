@@ -1,0 +1,176 @@
+import type { Decision } from './policy'
+import type { RefusalStage } from './refusal'
+
+/** What happened at the endpoint, in order. No event holds a password, token or signature. */
+export type LocalEvent =
+  | ConnectRefused
+  | AuthorizerAnswered
+  | Connected
+  | Publish
+  | Subscribe
+  | Unsubscribe
+  | Receive
+  | Dropped
+  | Ignored
+  | Warning
+  | Disconnected
+
+interface EventBase {
+  /** Milliseconds since the epoch. */
+  time: number
+  /** The `connectionMetadata.id` that the authorizer sees. */
+  connectionId: string
+  /** Known once CONNECT was read. */
+  clientId?: string
+}
+
+/** The connection got no CONNACK 0: at this stage, by this rule. */
+export interface ConnectRefused extends EventBase {
+  type: 'connect-refused'
+  stage: RefusalStage
+  rule: string
+  message: string
+  authorizerName?: string
+}
+
+/** A handler was called and its answer, or the lack of one, was judged. */
+export interface AuthorizerAnswered extends EventBase {
+  type: 'authorizer-answered'
+  authorizerName: string
+  signatureVerified: boolean
+  outcome: 'authenticated' | 'denied' | 'failed'
+  /** For `failed`: the rule that the answer broke. */
+  rule?: string
+  message?: string
+}
+
+export interface Connected extends EventBase {
+  type: 'connected'
+  clientId: string
+  protocolVersion: 3 | 5
+  serverName?: string
+  authorizerName: string
+  principalId: string
+  cleanStart: boolean
+  sessionPresent: boolean
+  keepAliveSeconds: number
+  sessionExpirySeconds: number
+  disconnectAfterInSeconds: number
+  refreshAfterInSeconds: number
+  decision: Decision
+}
+
+/** A PUBLISH from the client. `problem` says why one that the policy allows was refused all the same. */
+export interface Publish extends EventBase {
+  type: 'publish'
+  topic: string
+  qos: 0 | 1
+  retain: boolean
+  bytes: number
+  allowed: boolean
+  decision?: Decision
+  problem?: string
+}
+
+/** One filter of a SUBSCRIBE. */
+export interface Subscribe extends EventBase {
+  type: 'subscribe'
+  filter: string
+  qos: 0 | 1
+  allowed: boolean
+  /** What SUBACK carries on MQTT 5; on 3.1.1 a refused filter closes the connection. */
+  reasonCode: number
+  decision?: Decision
+  problem?: string
+}
+
+export interface Unsubscribe extends EventBase {
+  type: 'unsubscribe'
+  filter: string
+}
+
+/** A message on its way to the client; one that the policy denies is silently not delivered. */
+export interface Receive extends EventBase {
+  type: 'receive'
+  topic: string
+  qos: 0 | 1
+  bytes: number
+  allowed: boolean
+  decision: Decision
+}
+
+/** A message that was lost for this client. */
+export interface Dropped extends EventBase {
+  type: 'dropped'
+  topic: string
+  qos: 0 | 1
+  reason: 'slow-reader' | 'queue-full' | 'expired' | 'packet-too-large' | 'retained-full'
+}
+
+/** A packet that IoT Core does not answer: anything with QoS 2. */
+export interface Ignored extends EventBase {
+  type: 'ignored'
+  packet: string
+  message: string
+}
+
+/** Nothing failed, but it would probably not do what its author meant. */
+export interface Warning extends EventBase {
+  type: 'warning'
+  message: string
+}
+
+/** IoT Core's names from its lifecycle events. */
+export type DisconnectReason =
+  | 'AUTH_ERROR'
+  | 'CLIENT_INITIATED_DISCONNECT'
+  | 'CLIENT_ERROR'
+  | 'CONNECTION_LOST'
+  | 'DUPLICATE_CLIENTID'
+  | 'MQTT_KEEP_ALIVE_TIMEOUT'
+  | 'SERVER_ERROR'
+  | 'SERVER_INITIATED_DISCONNECT'
+
+/** The end of a connection that had been accepted. */
+export interface Disconnected extends EventBase {
+  type: 'disconnected'
+  clientId: string
+  disconnectReason: DisconnectReason
+  clientInitiated: boolean
+  willPublished: boolean
+  message: string
+}
+
+/** An event as its maker writes it; the time is added by the journal. */
+export type NewEvent<E extends LocalEvent = LocalEvent> = E extends LocalEvent ? Omit<E, 'time'> : never
+
+/** The list of events behind `LocalEndpoint.events`. */
+export class Journal {
+  readonly events: LocalEvent[] = []
+  readonly #log: ((event: LocalEvent) => void) | undefined
+  readonly #capacity: number
+
+  constructor(capacity: number, log?: (event: LocalEvent) => void) {
+    this.#capacity = capacity
+    this.#log = log
+  }
+
+  record(event: NewEvent): void {
+    const entry: LocalEvent = { time: Date.now(), ...event }
+    appendBounded(this.events, entry, this.#capacity)
+    try {
+      this.#log?.(entry)
+    } catch (error) {
+      // The callback's own failure, not the client's: it must not decide what the client sees.
+      queueMicrotask(() => {
+        throw error
+      })
+    }
+  }
+}
+
+/** Appends, and keeps about the latest `capacity` entries; trims in steps, so that appending stays cheap. */
+export function appendBounded<T>(list: T[], entry: T, capacity: number): void {
+  if (list.length >= capacity * 1.25) list.splice(0, list.length - capacity)
+  list.push(entry)
+}

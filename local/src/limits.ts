@@ -1,0 +1,66 @@
+/**
+ * The numbers that bound a connection. The first group is IoT Core's own; the second keeps a hostile
+ * client from growing this process.
+ */
+export interface Limits {
+  clientIdBytes: number
+  payloadBytes: number
+  /** CONNECT and every other packet, fixed header not counted; also CONNACK's Maximum Packet Size. */
+  packetBytes: number
+  topicBytes: number
+  topicSlashes: number
+  shareNameLength: number
+  filtersPerSubscribe: number
+  subscriptionsPerConnection: number
+  /** Unacknowledged QoS 1 messages in either direction; also CONNACK's Receive Maximum. */
+  inFlight: number
+  topicAliases: number
+  minKeepAliveSeconds: number
+  maxKeepAliveSeconds: number
+  sessionExpirySeconds: number
+  messageExpirySeconds: number
+  handlerTimeoutMs: number
+
+  /** From the TCP accept to a complete CONNECT. */
+  connectTimeoutMs: number
+  /** What may wait in memory for a slow reader before QoS 0 messages to it are dropped. */
+  outboundBytes: number
+  /** QoS 1 messages that wait for one session, connected or not. */
+  queuedBytes: number
+  retainedBytes: number
+  /** How many entries `events` and `invocations` keep; the oldest go first. */
+  recordedEntries: number
+}
+
+const KIB = 1024
+const MIB = 1024 * KIB
+
+export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
+  clientIdBytes: 128,
+  payloadBytes: 128 * KIB,
+  packetBytes: 146 * KIB,
+  topicBytes: 256,
+  topicSlashes: 7,
+  shareNameLength: 128,
+  filtersPerSubscribe: 8,
+  subscriptionsPerConnection: 50,
+  inFlight: 100,
+  topicAliases: 8,
+  minKeepAliveSeconds: 30,
+  maxKeepAliveSeconds: 1200,
+  sessionExpirySeconds: 3600,
+  messageExpirySeconds: 604_800,
+  handlerTimeoutMs: 5000,
+
+  connectTimeoutMs: 10_000,
+  outboundBytes: 8 * MIB,
+  queuedBytes: 64 * MIB,
+  retainedBytes: 256 * MIB,
+  recordedEntries: 50_000,
+})
+
+/** IoT Core raises 1..29 to 30 and reads 0 as its maximum. */
+export function grantKeepAlive(seconds: number, limits: Limits): number {
+  if (seconds === 0) return limits.maxKeepAliveSeconds
+  return Math.min(Math.max(seconds, limits.minKeepAliveSeconds), limits.maxKeepAliveSeconds)
+}

@@ -1,0 +1,176 @@
+import { compileGlob, matchesGlob, type Glob, type Variables } from './glob'
+import { conditionHolds, type Condition, type ConditionContext } from './policy-condition'
+import type { Patterns, PolicyDocument, Statement } from './policy-document'
+
+export type PolicyAction =
+  'iot:Connect' | 'iot:Publish' | 'iot:RetainPublish' | 'iot:Subscribe' | 'iot:Receive'
+
+/** The outcome of evaluating a policy, and what decided. */
+export interface Decision {
+  allowed: boolean
+  action: PolicyAction
+  resource: string
+  /** `implicit-deny`: no statement allows it. An explicit deny wins over every allow. */
+  reason: 'allow' | 'explicit-deny' | 'implicit-deny'
+  /** The statement that decided; missing for an implicit deny. */
+  statement?: { document: number; index: number; sid?: string }
+}
+
+/** What policy variables and conditions are resolved from. */
+export interface PolicyContext {
+  region: string
+  accountId: string
+  clientId: string
+  sourceIp: string
+  persistent: boolean
+  willTopic?: string
+}
+
+/** The permissions of one connection. */
+export class Policy {
+  readonly #context: PolicyContext
+  readonly #arnPrefix: string
+  readonly #variables: Variables
+  readonly #conditions: ConditionContext
+  readonly #connectConditions: ConditionContext
+  readonly #statements: CompiledStatement[]
+  // The same few topics come again and again. Bounded, because a client chooses its topics.
+  readonly #cache = new Map<string, Decision>()
+
+  constructor(documents: readonly PolicyDocument[], context: PolicyContext) {
+    const { region, accountId, clientId, sourceIp, persistent, willTopic } = context
+    this.#context = context
+    this.#arnPrefix = `arn:${partition(region)}:iot:${region}:${accountId}:`
+    this.#variables = new Map([
+      ['iot:clientid', clientId],
+      ['aws:sourceip', sourceIp],
+    ])
+    this.#conditions = new Map([['aws:sourceip', [sourceIp]]])
+    const attributes = [persistent && 'PersistentConnect', willTopic !== undefined && 'LastWill']
+    this.#connectConditions = new Map([
+      ...this.#conditions,
+      ['iot:connectattributes', attributes.filter((a) => a !== false)],
+      ...(willTopic === undefined
+        ? []
+        : [['iot:lastwilltopic', [`${this.#arnPrefix}topic/${willTopic}`]] as const]),
+    ])
+    this.#statements = documents.flatMap((document, index) =>
+      document.statements.map((statement, position) => this.#compile(statement, index, position)),
+    )
+  }
+
+  connect(): Decision {
+    return this.#decide('iot:Connect', `client/${this.#context.clientId}`)
+  }
+
+  /** The denial that counts, or the permission. A retained message needs iot:RetainPublish as well. */
+  publish(topic: string, retain: boolean): Decision {
+    const decision = this.#decide('iot:Publish', `topic/${topic}`)
+    return decision.allowed && retain ? this.#decide('iot:RetainPublish', `topic/${topic}`) : decision
+  }
+
+  /** The filter is compared as it was written: "+", "#" and "$share" are plain characters. */
+  subscribe(filter: string): Decision {
+    return this.#decide('iot:Subscribe', `topicfilter/${filter}`)
+  }
+
+  receive(topic: string): Decision {
+    return this.#decide('iot:Receive', `topic/${topic}`)
+  }
+
+  #decide(action: PolicyAction, name: string): Decision {
+    const key = `${action} ${name}`
+    let decision = this.#cache.get(key)
+    if (decision === undefined) {
+      decision = this.#evaluate(action, this.#arnPrefix + name)
+      if (this.#cache.size >= 256) this.#cache.clear()
+      this.#cache.set(key, decision)
+    }
+    return decision
+  }
+
+  #evaluate(action: PolicyAction, resource: string): Decision {
+    const conditions = action === 'iot:Connect' ? this.#connectConditions : this.#conditions
+    let allow: CompiledStatement | undefined
+    for (const statement of this.#statements) {
+      if (statement.effect === 'Allow' && allow !== undefined) continue
+      if (!this.#applies(statement, action, resource, conditions)) continue
+      if (statement.effect === 'Deny') {
+        return { allowed: false, action, resource, reason: 'explicit-deny', statement: statement.id }
+      }
+      allow = statement
+    }
+    return allow === undefined
+      ? { allowed: false, action, resource, reason: 'implicit-deny' }
+      : { allowed: true, action, resource, reason: 'allow', statement: allow.id }
+  }
+
+  #applies(
+    statement: CompiledStatement,
+    action: PolicyAction,
+    resource: string,
+    conditions: ConditionContext,
+  ): boolean {
+    return (
+      covers(statement.action, action.toLowerCase()) &&
+      covers(statement.resource, resource) &&
+      statement.conditions.every((condition) => conditionHolds(condition, conditions, this.#variables))
+    )
+  }
+
+  #compile(statement: Statement, document: number, index: number): CompiledStatement {
+    const { action, resource, effect, conditions, sid } = statement
+    const lowerCase = { not: action.not, patterns: action.patterns.map((name) => name.toLowerCase()) }
+    return {
+      id: { document, index, ...(sid !== undefined && { sid }) },
+      effect,
+      action: compilePatterns(lowerCase, this.#variables),
+      resource: compilePatterns(resource, this.#variables),
+      conditions,
+    }
+  }
+}
+
+/** One line for people: which statement decided, or that none did. */
+export function explainDecision({ allowed, action, resource, reason, statement }: Decision): string {
+  const verdict = `${action} on ${resource} is ${allowed ? 'allowed' : 'denied'}`
+  if (statement === undefined) return `${verdict}: no statement allows it`
+  const sid = statement.sid === undefined ? '' : ` ("${statement.sid}")`
+  return `${verdict} by policyDocuments[${statement.document}].Statement[${statement.index}]${sid}${
+    reason === 'explicit-deny' ? ', an explicit Deny' : ''
+  }`
+}
+
+interface CompiledStatement {
+  id: NonNullable<Decision['statement']>
+  effect: 'Allow' | 'Deny'
+  action: CompiledPatterns
+  resource: CompiledPatterns
+  conditions: Condition[]
+}
+
+interface CompiledPatterns {
+  not: boolean
+  globs: Glob[]
+  /** NotResource with a variable that has no value: the statement matches nothing. */
+  void: boolean
+}
+
+function compilePatterns({ not, patterns }: Patterns, variables: Variables): CompiledPatterns {
+  const globs = patterns.map((pattern) => compileGlob(pattern, variables))
+  return {
+    not,
+    globs: globs.filter((glob) => glob !== undefined),
+    void: not && globs.includes(undefined),
+  }
+}
+
+function covers(patterns: CompiledPatterns, text: string): boolean {
+  return !patterns.void && patterns.globs.some((glob) => matchesGlob(glob, text)) !== patterns.not
+}
+
+function partition(region: string): string {
+  if (region.startsWith('cn-')) return 'aws-cn'
+  if (region.startsWith('us-gov-')) return 'aws-us-gov'
+  return 'aws'
+}

@@ -1,0 +1,42 @@
+/** The user name of an MQTT CONNECT, taken apart as IoT Core does. */
+export interface ParsedUserName {
+  /** What stands before the parameters. */
+  base: string
+  parameters: Parameters
+}
+
+/** Query parameters by lower-case key; values decoded once. */
+export type Parameters = ReadonlyMap<string, string>
+
+export const AUTHORIZER_NAME = 'x-amz-customauthorizer-name'
+export const AUTHORIZER_SIGNATURE = 'x-amz-customauthorizer-signature'
+
+/** The parameters are what follows the LAST question mark. */
+export function parseUserName(userName: string): ParsedUserName {
+  const mark = userName.lastIndexOf('?')
+  if (mark < 0) return { base: userName, parameters: new Map() }
+  return { base: userName.slice(0, mark), parameters: parseParameters(userName.slice(mark + 1)) }
+}
+
+/** `key=value&key=value`; the first `=` splits, and of two equal keys the first one counts. */
+export function parseParameters(text: string): Parameters {
+  const parameters = new Map<string, string>()
+  for (const item of text.split('&')) {
+    if (item === '') continue
+    const equals = item.indexOf('=')
+    const key = decode(equals < 0 ? item : item.slice(0, equals)).toLowerCase()
+    const value = equals < 0 ? '' : decode(item.slice(equals + 1))
+    if (!parameters.has(key)) parameters.set(key, value)
+  }
+  return parameters
+}
+
+/** Decodes as a form decoder does: `+` is a space. Text that is no valid encoding stays as it is. */
+function decode(text: string): string {
+  const spaced = text.replaceAll('+', ' ')
+  try {
+    return decodeURIComponent(spaced)
+  } catch {
+    return spaced
+  }
+}

@@ -1,0 +1,153 @@
+import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { test } from 'node:test'
+import { generate } from 'mqtt-packet'
+import {
+  connectMqtt,
+  connectPacket,
+  connectRaw,
+  lastOfType,
+  openRaw,
+  publish,
+  start,
+  subscribe,
+} from './support.mjs'
+
+/** The endpoint still serves others. */
+async function stillServes(t, endpoint) {
+  const client = await connectRaw(t, endpoint, { clientId: 'honest' })
+  assert.equal((await client.ask({ cmd: 'pingreq' })).cmd, 'pingresp')
+}
+
+test('random bytes in place of CONNECT', async (t) => {
+  const endpoint = await start(t)
+  for (let n = 0; n < 40; n++) {
+    const client = await openRaw(t, endpoint)
+    client.socket.write(randomBytes(200))
+    client.socket.end()
+    await client.closed
+  }
+  await stillServes(t, endpoint)
+})
+
+test('packets that are cut short or altered at any place', async (t) => {
+  const endpoint = await start(t)
+  const templates = [
+    connectPacket(5, {
+      username: 'u',
+      password: 'p',
+      will: { topic: 'w', payload: 'x', qos: 1, retain: true, properties: { contentType: 'c' } },
+      properties: { userProperties: { a: 'b' }, receiveMaximum: 5 },
+    }),
+    publish('a', 'x', {
+      qos: 1,
+      messageId: 1,
+      properties: { userProperties: { a: 'b' }, correlationData: Buffer.from('c') },
+    }),
+    {
+      cmd: 'subscribe',
+      messageId: 1,
+      subscriptions: [{ topic: 'a', qos: 1 }],
+      properties: { userProperties: { a: 'b' } },
+    },
+    { cmd: 'disconnect', reasonCode: 0, properties: { sessionExpiryInterval: 1 } },
+  ]
+  for (const template of templates) {
+    const bytes = generate(template, { protocolVersion: 5 })
+    for (let index = 0; index < bytes.length; index++) {
+      const altered = Buffer.from(bytes)
+      altered[index] ^= 0xff
+      // A shorter packet whose header says so, and one with a byte turned round.
+      const cut = Buffer.concat([
+        Buffer.of(bytes[0], Math.max(0, index - 2)),
+        bytes.subarray(2, Math.max(2, index)),
+      ])
+      for (const attack of [altered, cut]) {
+        const client = template.cmd === 'connect' ? await openRaw(t, endpoint) : await connectRaw(t, endpoint)
+        client.socket.write(attack)
+        client.socket.end()
+        await client.closed
+      }
+    }
+  }
+  assert.equal(
+    endpoint.events.find(({ disconnectReason }) => disconnectReason === 'SERVER_ERROR'),
+    undefined,
+  )
+  assert.equal(
+    endpoint.events.find(({ rule }) => rule === 'internal-error'),
+    undefined,
+  )
+  await stillServes(t, endpoint)
+})
+
+test('a packet that arrives byte by byte is still read', async (t) => {
+  const endpoint = await start(t)
+  const client = await openRaw(t, endpoint)
+  for (const byte of generate(connectPacket(5), { protocolVersion: 5 })) client.socket.write(Buffer.of(byte))
+  assert.equal((await client.next()).cmd, 'connack')
+})
+
+test('a remaining length without an end', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  client.socket.write(Buffer.from([0x30, 0x80, 0x80, 0x80, 0x80, 0x01]))
+  assert.equal((await client.next()).reasonCode, 0x81)
+  assert.equal(lastOfType(endpoint, 'disconnected').disconnectReason, 'CLIENT_ERROR')
+})
+
+test('a reader that does not read costs a bounded amount of memory', async (t) => {
+  const endpoint = await start(t, { limits: { outboundBytes: 512 * 1024, queuedBytes: 1024 * 1024 } })
+  const slow = await connectRaw(t, endpoint, { clientId: 'slow' })
+  await subscribe(slow, 'a/#')
+  slow.socket.pause()
+  const publisher = await connectMqtt(t, endpoint)
+  const payload = Buffer.alloc(100_000)
+  const until = async (reason, qos) => {
+    for (let n = 0; n < 1000; n++) {
+      await publisher.publishAsync('a/b', payload, { qos })
+      // QoS 0 resolves when it was written; this answer says that it was handled.
+      await publisher.publishAsync('other', '', { qos: 1 })
+      if (endpoint.events.some((event) => event.type === 'dropped' && event.reason === reason)) return true
+    }
+    return false
+  }
+  assert.equal(await until('slow-reader', 0), true)
+  assert.equal(await until('queue-full', 1), true)
+  await stillServes(t, endpoint)
+})
+
+test('a client that floods and does not read is read from no more', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  await subscribe(client, 'a')
+  client.socket.pause()
+  const packet = generate(publish('a', Buffer.alloc(100_000)), { protocolVersion: 5 })
+  // Each message comes back, so the socket must push back long before 1000 of them.
+  let written = 0
+  const flood = () => {
+    while (written < 1000 && client.socket.write(packet)) written++
+  }
+  client.socket.on('drain', () => {
+    written++
+    flood()
+  })
+  flood()
+  // It has stalled when the event loop goes round and round and nothing moves.
+  for (let idle = 0, seen = -1; idle < 1000; idle = seen === written ? idle + 1 : 0) {
+    seen = written
+    await new Promise(setImmediate)
+  }
+  assert.ok(written < 1000, `${written} messages were taken`)
+  await stillServes(t, endpoint)
+})
+
+test('close ends every connection and tells MQTT 5 clients why', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  const half = await openRaw(t, endpoint)
+  const closed = endpoint.close()
+  assert.equal((await client.next()).reasonCode, 0x8b)
+  await Promise.all([closed, client.closed, half.closed])
+  assert.equal(lastOfType(endpoint, 'disconnected').disconnectReason, 'SERVER_INITIATED_DISCONNECT')
+})
