@@ -1,4 +1,5 @@
 // The operations of one connection, and the way of its messages to whoever wants them.
+import { inspect } from 'node:util'
 import type { CloseReason, LogLevel, LogRecord, MessageHandler } from '../index.js'
 import {
   environment,
@@ -18,6 +19,7 @@ import {
   type NativeFailure,
   type NativeOptions,
 } from './native.js'
+import { onAbort } from './signals.js'
 import { Slots } from './slots.js'
 import { FilterUse, type Owner } from './subscription.js'
 
@@ -119,22 +121,18 @@ export class Channel implements Receiver, Owner {
     const use = new FilterUse(this, filters, handler)
     const entries = filters.map((filter) => this.#enter(filter))
     const ids = Uint32Array.from(entries, (entry) => entry.id)
-    const highest = Math.max(qos, ...entries.map((entry) => entry.qos))
+    const highest = Uint8Array.from(entries, (entry) => Math.max(qos, entry.qos))
     let accepted = false
     try {
-      const granting = this.#operation<Acknowledged>(
-        signal,
-        (token) => {
-          const failure = this.#native.subscribe(token, [...filters], ids, highest)
-          accepted = failure === null
-          return failure
-        },
-        () => void this.#leave(use, filters).catch(ignore),
-      )
+      const granting = this.#operation<Acknowledged>(signal, (token) => {
+        const failure = this.#native.subscribe(token, [...filters], ids, highest)
+        accepted = failure === null
+        return failure
+      })
       if (accepted) {
-        for (const entry of entries) {
+        for (const [index, entry] of entries.entries()) {
           entry.uses.add(use)
-          entry.qos = highest
+          entry.qos = highest[index]
         }
         this.#claim()
       }
@@ -142,13 +140,15 @@ export class Channel implements Receiver, Owner {
       FilterUse.grant(use, codes)
       return { use, packetId }
     } catch (error) {
-      const unknown = accepted && this.#open && !(error instanceof Refusal) && signal?.aborted !== true
-      const granted = error instanceof Refusal ? filters.filter((_, index) => error.codes[index] < 0x80) : []
-      const unused = this.#detach(use, filters)
-      const given = unknown ? unused : unused.filter((filter) => granted.includes(filter))
-      if (given.length > 0) void this.#unsubscribe(given).catch(ignore)
-      use.unsubscribe().catch(ignore)
-      throw error instanceof Refusal ? error.error : error
+      const refusal = error instanceof Refusal ? error : undefined
+      // Without an answer the server may have granted them all, or be about to.
+      const refused = new Set(
+        filters.filter((_, index) => refusal !== undefined && refusal.codes[index] >= 0x80),
+      )
+      const unused = this.#detach(use, filters).filter((filter) => !refused.has(filter))
+      if (accepted && this.#open && unused.length > 0) void this.#unsubscribe(unused).catch(ignore)
+      FilterUse.abandon(use)
+      throw refusal?.error ?? error
     }
   }
 
@@ -191,13 +191,9 @@ export class Channel implements Receiver, Owner {
       const handled = handler(message)
       if (typeof handled?.then !== 'function') return
       ReceivedMessage.retain(message)
-      handled.then(
-        () => ReceivedMessage.release(message),
-        (error: unknown) => {
-          this.#handlerFailed(error)
-          ReceivedMessage.release(message)
-        },
-      )
+      void Promise.resolve(handled)
+        .catch((error: unknown) => this.#handlerFailed(error))
+        .finally(() => ReceivedMessage.release(message))
     } catch (error) {
       this.#handlerFailed(error)
     }
@@ -230,11 +226,10 @@ export class Channel implements Receiver, Owner {
   message(arrival: Arrival): void {
     const message = new ReceivedMessage(arrival, this.#options.manualAck, this.#consumed)
     const { filters } = arrival
-    if (filters.length === 1) {
-      for (const use of this.#filtersById.get(filters[0])?.uses ?? []) FilterUse.deliver(use, message)
-    } else if (filters.length > 1) {
-      const uses = new Set(filters.flatMap((id) => [...(this.#filtersById.get(id)?.uses ?? [])]))
-      for (const use of uses) FilterUse.deliver(use, message)
+    if (filters.length > 0) {
+      // Taken down before the first is called: handlers may come and go meanwhile.
+      const uses = filters.flatMap((id) => [...(this.#filtersById.get(id)?.uses ?? [])])
+      for (const use of uses.length > 1 ? new Set(uses) : uses) FilterUse.deliver(use, message)
     }
     // With a filter of its own the message was wanted, even if the use has ended since.
     if (!this.#offer(message) && filters.length === 0) this.#keepUnclaimed(message)
@@ -265,11 +260,7 @@ export class Channel implements Receiver, Owner {
     this.#log(LEVELS[level], message)
   }
 
-  #operation<T>(
-    signal: AbortSignal | undefined,
-    begin: (token: number) => NativeFailure | null,
-    late?: () => void,
-  ): Promise<T> {
+  #operation<T>(signal: AbortSignal | undefined, begin: (token: number) => NativeFailure | null): Promise<T> {
     if (signal === undefined) {
       return new Promise((resolve, reject) => {
         this.#begin(resolve, reject, begin)
@@ -277,25 +268,23 @@ export class Channel implements Receiver, Owner {
     }
     if (signal.aborted) return Promise.reject(signal.reason)
     return new Promise<T>((resolve, reject) => {
-      let aborted = false
+      // The outcome of what was aborted comes to a promise that is settled already.
       const abort = () => {
-        aborted = true
         if (token !== undefined) this.#native.withdraw(token)
         reject(signal.reason)
       }
       const token = this.#begin<T>(
         (value) => {
           signal.removeEventListener('abort', abort)
-          if (aborted) late?.()
-          else resolve(value)
+          resolve(value)
         },
         (error) => {
           signal.removeEventListener('abort', abort)
-          if (!aborted) reject(error)
+          reject(error)
         },
         begin,
       )
-      if (token !== undefined) signal.addEventListener('abort', abort, { once: true })
+      if (token !== undefined) onAbort(signal, abort)
     })
   }
 
@@ -427,9 +416,9 @@ export class Channel implements Receiver, Owner {
   }
 
   #handlerFailed(error: unknown): void {
-    const { stack } = error instanceof Error ? error : { stack: String(error) }
-    if (!this.#log('error', `a message handler failed: ${stack}`)) {
-      process.emitWarning(`A message handler failed: ${stack}`, 'MessageHandlerWarning')
+    const shown = inspect(error)
+    if (!this.#log('error', `a message handler failed: ${shown}`)) {
+      process.emitWarning(`A message handler failed: ${shown}`, 'MessageHandlerWarning')
     }
   }
 

@@ -5,8 +5,9 @@ import { Channel, type Face } from './channel.js'
 import { MqttError, invalidOption } from './errors.js'
 import type { ReceivedMessage } from './message.js'
 import { native, type NativeConnected } from './native.js'
-import { keyBytes, nativeOptions } from './options.js'
+import { checkPublishOptions, checkSubscribeOptions, keyBytes, nativeOptions } from './options.js'
 import { payloadBytes } from './payload.js'
+import { onAbort } from './signals.js'
 
 export { MqttError }
 
@@ -22,7 +23,7 @@ export async function connectWithCustomAuthorizer(options: api.ConnectOptions): 
       void connection.disconnect({ force: true })
       reject(signal.reason as Error)
     }
-    signal.addEventListener('abort', abort, { once: true })
+    onAbort(signal, abort)
   })
   try {
     return await Promise.race([Connection.established(connection), aborted])
@@ -34,7 +35,7 @@ export async function connectWithCustomAuthorizer(options: api.ConnectOptions): 
 export function signToken(token: string, privateKey: string | Uint8Array | KeyObject): string {
   if (typeof token !== 'string' || token === '')
     throw invalidOption('token must be a string that is not empty')
-  const signature = native.signToken(token, keyBytes(privateKey) ?? new Uint8Array())
+  const signature = native.signToken(token, keyBytes(privateKey))
   if (typeof signature !== 'string') throw new MqttError(signature)
   return signature
 }
@@ -134,11 +135,13 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     if (typeof topic !== 'string') throw invalidOption(`topic must be a string; got ${typeof topic}`)
     const bytes = payloadBytes(payload)
     if (typeof options === 'number') {
-      const { packetId } = await this.#channel.publish(topic, bytes, qosNumber(options), retain, undefined)
+      const stored = retain === true
+      const { packetId } = await this.#channel.publish(topic, bytes, qosNumber(options), stored, undefined)
       return { packet_id: packetId }
     }
+    checkPublishOptions(options)
     const { qos = 1, retain: stored = false, signal } = options
-    return this.#channel.publish(topic, bytes, qosNumber(qos), stored, checkedSignal(signal))
+    return this.#channel.publish(topic, bytes, qosNumber(qos), stored, signal)
   }
 
   subscribe(
@@ -165,9 +168,10 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
       const { qos } = use.granted[0]
       return { packet_id: packetId, topic: filters[0], qos, error_code: 0 }
     }
+    checkSubscribeOptions(options)
     const { qos = 1, signal } = options
     const own = handler as api.MessageHandler | undefined
-    const { use } = await this.#channel.subscribe(filters, qosNumber(qos), own, checkedSignal(signal))
+    const { use } = await this.#channel.subscribe(filters, qosNumber(qos), own, signal)
     return use
   }
 
@@ -228,7 +232,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     if (!this.#replays.has(event)) return
     const payload = this.#replays.get(event)
     this.#replays.delete(event)
-    queueMicrotask(() => this.#emit(event, payload))
+    queueMicrotask(() => this.#tell(event as 'connect' | 'closed', payload))
   }
 }
 
@@ -268,12 +272,6 @@ function filterList(filter: string | readonly string[]): readonly string[] {
 /** 0, 1 and 2 as they are, for the addon to judge; anything else as a number that no QoS is. */
 function qosNumber(qos: unknown): number {
   return qos === 0 || qos === 1 || qos === 2 ? qos : 255
-}
-
-function checkedSignal(signal: AbortSignal | undefined): AbortSignal | undefined {
-  if (signal !== undefined && !(signal instanceof AbortSignal))
-    throw invalidOption('signal must be an AbortSignal')
-  return signal
 }
 
 /** A handler in the form of the AWS SDK; without one, messages go to the `message` event alone. */

@@ -35,7 +35,7 @@ export interface NativeConnection {
     qos: number,
     retain: boolean,
   ): NativeFailure | null
-  subscribe(token: number, filters: string[], ids: Uint32Array, qos: number): NativeFailure | null
+  subscribe(token: number, filters: string[], ids: Uint32Array, qos: Uint8Array): NativeFailure | null
   unsubscribe(token: number, filters: string[]): NativeFailure | null
   withdraw(token: number): void
   matches(filter: string, topic: string): boolean

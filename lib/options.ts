@@ -1,6 +1,7 @@
 // Options as the user gives them to those of the addon: types are checked here, values there.
 import type { KeyObject } from 'node:crypto'
-import type { ConnectOptions } from '../index.js'
+import { types } from 'node:util'
+import type { ConnectOptions, PublishOptions, SubscribeOptions } from '../index.js'
 import { invalidOption } from './errors.js'
 import type { NativeOptions } from './native.js'
 
@@ -36,6 +37,8 @@ const OPTIONS: Record<keyof ConnectOptions, Kind> = {
   logger: 'function',
   signal: 'signal',
 }
+const PUBLISH: Record<keyof PublishOptions, Kind> = { qos: 'number', retain: 'boolean', signal: 'signal' }
+const SUBSCRIBE: Record<keyof SubscribeOptions, Kind> = { qos: 'number', signal: 'signal' }
 const TLS = { ca: 'authorities', caFile: 'string' } as const
 const BOUNDS = { maxMessages: 'number', maxBytes: 'number' } as const
 
@@ -46,14 +49,13 @@ const EXPECTED: Record<Kind, string> = {
   function: 'a function',
   bytes: 'a string or a Uint8Array',
   key: 'a string, a Uint8Array or a KeyObject with a private key',
-  authorities: 'PEM as a string or Uint8Array, or an array of these',
+  authorities: 'PEM as a string or Uint8Array, or an array with at least one of these',
   signal: 'an AbortSignal',
   group: 'an object',
 }
 
 /** Checks names and types; the addon checks what the values mean. */
 export function nativeOptions(options: ConnectOptions): NativeOptions {
-  if (typeof options !== 'object' || options === null) throw invalidOption('options must be an object')
   check(options, OPTIONS, '')
   const { tls = {}, queue = {}, receive = {} } = options
   check(tls, TLS, 'tls.')
@@ -72,7 +74,7 @@ export function nativeOptions(options: ConnectOptions): NativeOptions {
     mqttVersion: options.mqttVersion,
     authorizerName: options.authorizerName,
     username: options.username,
-    password: bytes(options.password),
+    password: options.password === undefined ? undefined : bytes(options.password),
     tokenKeyName: options.tokenKeyName,
     tokenValue: options.tokenValue,
     tokenSignature: options.tokenSignature,
@@ -96,17 +98,25 @@ export function nativeOptions(options: ConnectOptions): NativeOptions {
   return native as unknown as NativeOptions
 }
 
-/** The bytes of a private key: text as it is, a KeyObject as PKCS#8. Empty counts as absent. */
-export function keyBytes(key: string | Uint8Array | KeyObject): Uint8Array | undefined {
-  if (typeof key === 'string' || key instanceof Uint8Array) return bytes(key)
-  if (!isPrivateKey(key)) throw invalidOption(`tokenSigningKey must be ${EXPECTED.key}`)
-  return key.export({ type: 'pkcs8', format: 'der' })
+export function checkPublishOptions(options: PublishOptions): void {
+  check(options, PUBLISH, '')
+}
+
+export function checkSubscribeOptions(options: SubscribeOptions): void {
+  check(options, SUBSCRIBE, '')
+}
+
+/** The bytes of a private key: text as it is, a KeyObject as PKCS#8. */
+export function keyBytes(key: string | Uint8Array | KeyObject): Uint8Array {
+  if (!isKind(key, 'key'))
+    throw invalidOption(`the private key must be ${EXPECTED.key}; got ${describe(key)}`)
+  return isPrivateKey(key) ? key.export({ type: 'pkcs8', format: 'der' }) : bytes(key)
 }
 
 function check(given: object, known: Readonly<Record<string, Kind>>, prefix: string): void {
-  if (typeof given !== 'object' || given === null)
-    throw invalidOption(`${prefix.slice(0, -1)} must be an object`)
-  for (const [name, value] of Object.entries(given)) {
+  if (!isKind(given, 'group')) throw invalidOption(`${prefix.slice(0, -1) || 'options'} must be an object`)
+  for (const name of Object.keys(given)) {
+    const value: unknown = given[name as keyof typeof given]
     if (!Object.hasOwn(known, name)) {
       const others = Object.keys(known).join(', ')
       throw invalidOption(
@@ -124,11 +134,14 @@ function check(given: object, known: Readonly<Record<string, Kind>>, prefix: str
 function isKind(value: unknown, kind: Kind): boolean {
   switch (kind) {
     case 'bytes':
-      return typeof value === 'string' || value instanceof Uint8Array
+      return typeof value === 'string' || types.isUint8Array(value)
     case 'key':
-      return typeof value === 'string' || value instanceof Uint8Array || isPrivateKey(value)
+      return isKind(value, 'bytes') || isPrivateKey(value)
     case 'authorities':
-      return [value].flat().every((pem) => isKind(pem, 'bytes'))
+      // None at all would be those of the system.
+      return Array.isArray(value)
+        ? value.length > 0 && value.every((pem) => isKind(pem, 'bytes'))
+        : isKind(value, 'bytes')
     case 'signal':
       return value instanceof AbortSignal
     case 'group':
@@ -139,7 +152,7 @@ function isKind(value: unknown, kind: Kind): boolean {
 }
 
 function isPrivateKey(value: unknown): value is KeyObject {
-  return typeof value === 'object' && value !== null && (value as KeyObject).type === 'private'
+  return types.isKeyObject(value) && value.type === 'private'
 }
 
 function describe(value: unknown): string {
@@ -148,6 +161,6 @@ function describe(value: unknown): string {
   return typeof value === 'object' ? 'an object' : `a ${typeof value}`
 }
 
-function bytes(value: string | Uint8Array | undefined): Uint8Array | undefined {
+function bytes(value: string | Uint8Array): Uint8Array {
   return typeof value === 'string' ? Buffer.from(value) : value
 }

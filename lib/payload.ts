@@ -1,3 +1,4 @@
+import { types } from 'node:util'
 import type { Payload } from '../index.js'
 import { invalidOption } from './errors.js'
 
@@ -7,7 +8,8 @@ export function payloadBytes(payload: Payload): Uint8Array {
   if (payload instanceof Uint8Array) return payload
   if (ArrayBuffer.isView(payload))
     return new Uint8Array(payload.buffer, payload.byteOffset, payload.byteLength)
-  if (payload instanceof ArrayBuffer || payload instanceof SharedArrayBuffer) return new Uint8Array(payload)
+  // Also those of another realm: test runners have one of their own.
+  if (types.isAnyArrayBuffer(payload)) return new Uint8Array(payload)
   if (Array.isArray(payload) || isPlainObject(payload)) return Buffer.from(json(payload))
   throw invalidOption(
     `payload must be a string, bytes, a plain object or an array; got ${kind(payload)}`,
@@ -22,11 +24,14 @@ function isPlainObject(value: unknown): boolean {
 }
 
 function json(payload: object): string {
+  let text: string | undefined
   try {
-    return JSON.stringify(payload)
+    text = JSON.stringify(payload)
   } catch (error) {
     throw invalidOption(`payload cannot be written as JSON: ${(error as Error).message}`)
   }
+  if (text === undefined) throw invalidOption('payload cannot be written as JSON: its toJSON gives nothing')
+  return text
 }
 
 function kind(value: unknown): string {

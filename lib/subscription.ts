@@ -14,6 +14,7 @@ export class FilterUse implements Subscription {
   readonly #handler: MessageHandler | undefined
   readonly #queue = new MessageQueue()
   #granted: Subscription['granted'] = []
+  #ended = false
   #released: Promise<void> | undefined
 
   constructor(owner: Owner, filters: readonly string[], handler: MessageHandler | undefined) {
@@ -28,18 +29,19 @@ export class FilterUse implements Subscription {
 
   unsubscribe(): Promise<void> {
     this.#released ??= this.#owner.release(this)
-    this.#queue.end(undefined)
+    FilterUse.abandon(this)
     return this.#released
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Message, undefined> {
-    return {
-      next: () => this.#queue.next(),
+    const reader: AsyncIterator<Message, undefined> = {
+      next: () => this.#queue.next(reader),
       return: async () => {
         await this.unsubscribe()
         return { done: true, value: undefined }
       },
     }
+    return reader
   }
 
   [Symbol.asyncDispose](): Promise<void> {
@@ -47,6 +49,7 @@ export class FilterUse implements Subscription {
   }
 
   static deliver(use: FilterUse, message: ReceivedMessage): void {
+    if (use.#ended) return
     if (use.#handler === undefined) use.#queue.push(message)
     else use.#owner.handle(use.#handler, message)
   }
@@ -55,13 +58,24 @@ export class FilterUse implements Subscription {
     use.#granted = use.filters.map((filter, index) => ({ filter, qos: codes[index] as QoS }))
   }
 
-  /** The connection has ended: what is there can still be read, then the loop ends, with the error if there is one. */
+  /** Nothing comes any more: what is there can still be read, then the loop ends, with the error if there is one. */
   static end(use: FilterUse, error: Error | undefined): void {
+    use.#ended = true
     use.#queue.finish(error)
+  }
+
+  /** Nothing is wanted any more. */
+  static abandon(use: FilterUse): void {
+    use.#ended = true
+    use.#queue.discard()
   }
 }
 
+/** One loop. */
+type Reader = object
+
 type Waiting = {
+  reader: Reader
   resolve: (result: IteratorResult<Message, undefined>) => void
   reject: (error: Error) => void
 }
@@ -71,25 +85,24 @@ class MessageQueue {
   #messages: ReceivedMessage[] = []
   #read = 0
   readonly #waiting: Waiting[] = []
-  /** What the loop is busy with: consumed when it asks for the next. */
-  #current: ReceivedMessage | undefined
+  /** What each loop is busy with: consumed when it asks for the next. */
+  readonly #busy = new Map<Reader, ReceivedMessage>()
   #finished = false
   #error: Error | undefined
 
   push(message: ReceivedMessage): void {
-    if (this.#finished) return
     ReceivedMessage.retain(message)
     const waiting = this.#waiting.shift()
     if (waiting === undefined) {
       this.#messages.push(message)
     } else {
-      this.#current = message
+      this.#hand(message, waiting.reader)
       waiting.resolve({ done: false, value: message })
     }
   }
 
-  next(): Promise<IteratorResult<Message, undefined>> {
-    this.#consumeCurrent()
+  next(reader: Reader): Promise<IteratorResult<Message, undefined>> {
+    this.#consume(reader)
     if (this.#read < this.#messages.length) {
       const message = this.#messages[this.#read++]
       // Half of it read: what is left is copied less often than it was filled.
@@ -97,10 +110,12 @@ class MessageQueue {
         this.#messages = this.#messages.slice(this.#read)
         this.#read = 0
       }
-      this.#current = message
+      this.#hand(message, reader)
       return Promise.resolve({ done: false, value: message })
     }
-    if (!this.#finished) return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
+    if (!this.#finished) {
+      return new Promise((resolve, reject) => this.#waiting.push({ reader, resolve, reject }))
+    }
     const error = this.#error
     this.#error = undefined
     return error === undefined ? Promise.resolve({ done: true, value: undefined }) : Promise.reject(error)
@@ -118,17 +133,24 @@ class MessageQueue {
   }
 
   /** Nothing comes any more, and what is there is not wanted. */
-  end(error: Error | undefined): void {
-    this.finish(error)
-    this.#consumeCurrent()
+  discard(): void {
+    this.finish(undefined)
+    for (const reader of this.#busy.keys()) this.#consume(reader)
     for (const message of this.#messages.slice(this.#read)) ReceivedMessage.release(message)
     this.#messages = []
     this.#read = 0
   }
 
-  #consumeCurrent(): void {
-    const message = this.#current
-    this.#current = undefined
-    if (message !== undefined) ReceivedMessage.release(message)
+  /** A loop that asked several times at once is busy with the last that it got. */
+  #hand(message: ReceivedMessage, reader: Reader): void {
+    this.#consume(reader)
+    this.#busy.set(reader, message)
+  }
+
+  #consume(reader: Reader): void {
+    const message = this.#busy.get(reader)
+    if (message === undefined) return
+    this.#busy.delete(reader)
+    ReceivedMessage.release(message)
   }
 }

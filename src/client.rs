@@ -95,23 +95,22 @@ impl NativeConnection {
         )
     }
 
-    /// `ids` are the numbers under which messages name the filters.
+    /// `ids` are the numbers under which messages name the filters; like `qos`, one for each.
     #[napi(catch_unwind)]
     pub fn subscribe(
         &self,
         token: u32,
         filters: Vec<String>,
         ids: Uint32Array,
-        qos: u32,
+        qos: &[u8],
     ) -> Option<NativeFailure> {
-        let qos = u8::try_from(qos).unwrap_or(u8::MAX);
         let filters = filters
             .into_iter()
-            .zip(ids.iter())
-            .map(|(filter, id)| Filter {
+            .zip(ids.iter().zip(qos))
+            .map(|(filter, (id, qos))| Filter {
                 filter: filter.into(),
                 id: *id,
-                qos,
+                qos: *qos,
             })
             .collect();
         refused(self.handle.borrow_mut().subscribe(token, filters))

@@ -140,7 +140,8 @@ impl Environment {
         loop {
             if current.is_none() {
                 // With something in hand the rest can wait for the next call, which comes at once.
-                if words.len() >= BATCH_WORDS / 2 || arena.len() >= ARENA_BYTES / 2 {
+                let enough = words.len() >= BATCH_WORDS / 2 || arena.len() >= ARENA_BYTES / 2;
+                if events > 0 && enough {
                     break;
                 }
                 let Some(outbox) = self.bell.next() else {
@@ -163,9 +164,10 @@ impl Environment {
                 {
                     return Ok(false);
                 }
-                // A record larger than an arena gets one of its own size.
-                let full = !arena.is_empty() && arena.len() + extent.bytes > ARENA_BYTES;
-                if full || words.len() + extent.words > BATCH_WORDS {
+                // A record larger than a batch gets one of its own size.
+                let full = arena.len() + extent.bytes > ARENA_BYTES
+                    || words.len() + extent.words > BATCH_WORDS;
+                if events > 0 && full {
                     if let Some(value) = large {
                         records.values.push_front(value);
                     }

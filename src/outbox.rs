@@ -15,7 +15,7 @@ pub(crate) const LARGE_PAYLOAD: usize = 2 * 1024;
 const SLACK: usize = 64 * 1024;
 
 /// The first word of a record: its kind in the lower 8 bits, flags of a message in the next 8, a count in the upper 16.
-/// The other end is `lib/dispatch.ts`.
+/// The other end is `lib/environment.ts`.
 pub(crate) mod kind {
     /// [CONNECTION, index]: whose the following records are.
     pub(crate) const CONNECTION: u32 = 0;

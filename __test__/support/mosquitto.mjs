@@ -1,0 +1,79 @@
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import { createServerCredentials } from '../../local/dist/certificates.js'
+
+// Debian keeps it where the path of ordinary users does not look.
+const PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`
+const INSTALL =
+  'mosquitto is not installed: `apt-get install mosquitto` (Debian, Ubuntu), `brew install mosquitto` (macOS)'
+
+/** For the options of a test: why it is skipped. In CI it is not. */
+export const skip = missing() && process.env.CI !== 'true' ? INSTALL : false
+
+function missing() {
+  return spawnSync('mosquitto', ['-h'], { env: { ...process.env, PATH } }).error !== undefined
+}
+
+/** Starts a broker with TLS. Resolves once it listens; `where` is what a client needs to come here. */
+export async function startMosquitto() {
+  if (missing()) throw new Error(INSTALL)
+  const directory = await mkdtemp(join(tmpdir(), 'custom-authorizer-mosquitto-'))
+  const { ca, cert, key } = createServerCredentials(['localhost'])
+  const file = (name) => join(directory, name)
+  await Promise.all([writeFile(file('ca'), ca), writeFile(file('cert'), cert), writeFile(file('key'), key)])
+  for (let attempt = 1; ; attempt++) {
+    const port = await freePort()
+    const config = [
+      `listener ${port} 127.0.0.1`,
+      'user root',
+      'allow_anonymous true',
+      'set_tcp_nodelay true',
+      'persistence false',
+      'max_queued_messages 0',
+      `cafile ${file('ca')}`,
+      `certfile ${file('cert')}`,
+      `keyfile ${file('key')}`,
+    ]
+    await writeFile(file('conf'), config.join('\n'))
+    const child = spawn('mosquitto', ['-c', file('conf')], {
+      env: { ...process.env, PATH },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    })
+    const exited = once(child, 'exit')
+    const said = []
+    const running = new Promise((resolve) => {
+      createInterface(child.stderr).on('line', (line) => {
+        said.push(line)
+        if (line.endsWith(' running')) resolve(true)
+      })
+    })
+    if (await Promise.race([running, exited.then(() => false)])) {
+      return {
+        ca,
+        port,
+        where: { endpoint: 'localhost', port, tls: { ca } },
+        async close() {
+          child.kill()
+          await exited
+          await rm(directory, { recursive: true, force: true })
+        },
+      }
+    }
+    // The port may have been taken since it was free.
+    if (attempt === 3) throw new Error(`mosquitto does not start:\n${said.join('\n')}`)
+  }
+}
+
+async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  server.close()
+  await once(server, 'close')
+  return port
+}

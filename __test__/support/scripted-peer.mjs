@@ -1,0 +1,190 @@
+import { once } from 'node:events'
+import { createServer } from 'node:tls'
+import mqtt from 'mqtt-packet'
+import { createServerCredentials } from '../../local/dist/certificates.js'
+import { connectWithCustomAuthorizer } from '../../dist/client.js'
+
+/** A queue that can be awaited: what comes is kept until somebody asks for it. */
+class Inbox {
+  #items = []
+  #waiting = []
+  #end
+
+  push(item) {
+    const waiting = this.#waiting.shift()
+    if (waiting === undefined) this.#items.push(item)
+    else waiting.resolve(item)
+  }
+
+  end(error) {
+    this.#end ??= error
+    for (const waiting of this.#waiting.splice(0)) waiting.reject(error)
+  }
+
+  next() {
+    if (this.#items.length > 0) return Promise.resolve(this.#items.shift())
+    if (this.#end !== undefined) return Promise.reject(this.#end)
+    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
+  }
+
+  get size() {
+    return this.#items.length
+  }
+}
+
+/** The peer's end of one TLS connection: packets come and go as the test says, nothing by itself. */
+class PeerLink {
+  #socket
+  #packets = new Inbox()
+  #version = 4
+  #unread = Buffer.alloc(0)
+
+  constructor(socket) {
+    this.#socket = socket
+    /** Settles when the connection has ended, however. */
+    this.closed = new Promise((resolve) => socket.once('close', resolve))
+    socket.on('error', () => {})
+    const parser = mqtt.parser()
+    parser.on('packet', (packet) => {
+      if (packet.cmd === 'connect') this.#version = packet.protocolVersion
+      this.#packets.push(packet)
+    })
+    parser.on('error', (error) => this.#packets.end(error))
+    socket.on('data', (bytes) => {
+      if (this.#unread !== undefined) this.#unread = Buffer.concat([this.#unread, bytes])
+      parser.parse(bytes)
+    })
+    void this.closed.then(() => this.#packets.end(new Error('the client closed the connection')))
+  }
+
+  get socket() {
+    return this.#socket
+  }
+
+  /** Everything that the client has sent, as it was on the wire. */
+  get bytes() {
+    return this.#unread
+  }
+
+  /** The next packet of the client, which has to be of this kind. */
+  async expect(cmd) {
+    const packet = await this.#packets.next()
+    if (packet.cmd !== cmd) throw new Error(`expected ${cmd}, got ${JSON.stringify(packet)}`)
+    return packet
+  }
+
+  /** The client's packets up to one that it publishes on this topic, and that one. */
+  async until(topic) {
+    const before = []
+    for (;;) {
+      const packet = await this.#packets.next()
+      if (packet.cmd === 'publish' && packet.topic === topic) return { before, packet }
+      before.push(packet)
+    }
+  }
+
+  /** Sends packets in one write. */
+  send(...packets) {
+    this.sendBytes(Buffer.concat(packets.map((packet) => this.encode(packet))))
+  }
+
+  encode(packet) {
+    return mqtt.generate({ qos: 0, retain: false, dup: false, ...packet }, { protocolVersion: this.#version })
+  }
+
+  sendBytes(bytes) {
+    this.#socket.write(bytes)
+  }
+
+  /** Grants every filter of the client's next SUBSCRIBE, and gives that packet. */
+  async grant(code = 1) {
+    const subscribe = await this.expect('subscribe')
+    const granted = subscribe.subscriptions.map(() => code)
+    this.send({ cmd: 'suback', messageId: subscribe.messageId, granted, reasonCode: 0 })
+    return subscribe
+  }
+
+  async grantUnsubscribe() {
+    const unsubscribe = await this.expect('unsubscribe')
+    const granted = unsubscribe.unsubscriptions.map(() => 0)
+    this.send({ cmd: 'unsuback', messageId: unsubscribe.messageId, granted })
+    return unsubscribe
+  }
+
+  async acknowledge(reasonCode = 0) {
+    const publish = await this.expect('publish')
+    this.send({ cmd: 'puback', messageId: publish.messageId, reasonCode })
+    return publish
+  }
+
+  end() {
+    this.#socket.end()
+  }
+
+  destroy() {
+    this.#socket.destroy()
+  }
+}
+
+/**
+ * A TLS server on a port that the system chose, whose packets the test sends one by one.
+ *
+ * The rest of the options goes to node:tls: with `ALPNProtocols: []` it selects no protocol. `names` are those of its certificate.
+ */
+export async function startPeer({ names = ['localhost'], credentials, ...tls } = {}) {
+  const { ca, cert, key } = credentials ?? createServerCredentials(names)
+  const links = new Inbox()
+  const sockets = new Set()
+  const server = createServer({ cert, key, ALPNProtocols: ['mqtt'], ...tls }, (socket) =>
+    links.push(new PeerLink(socket)),
+  )
+  server.on('connection', (socket) => {
+    socket.setNoDelay(true)
+    sockets.add(socket)
+    socket.on('error', () => {})
+    socket.once('close', () => sockets.delete(socket))
+  })
+  server.on('tlsClientError', () => {})
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  const where = { endpoint: 'localhost', port, tls: { ca } }
+  return {
+    ca,
+    port,
+    /** What a client needs to come here. */
+    where,
+    /** The next connection. */
+    accept: () => links.next(),
+    /** Connects a client and accepts it; `connack` is what CONNACK says beyond that. */
+    async connect(options = {}, connack = {}) {
+      const connecting = connectWithCustomAuthorizer({ ...where, ...options })
+      // A test that fails here says so by itself.
+      connecting.catch(() => {})
+      const link = await links.next()
+      const connect = await link.expect('connect')
+      link.send({ cmd: 'connack', returnCode: 0, reasonCode: 0, sessionPresent: false, ...connack })
+      return { connection: await connecting, link, connect }
+    },
+    async close() {
+      const closed = new Promise((resolve) => server.close(resolve))
+      for (const socket of sockets) socket.destroy()
+      links.end(new Error('the peer is closed'))
+      await closed
+    },
+  }
+}
+
+/** Everything that the client has to send so far, as the peer sees it. */
+export async function sentSoFar(connection, link) {
+  await connection.publish('marker', '', { qos: 0 })
+  return (await link.until('marker')).before
+}
+
+/** Resolves once the client has handed out all that the peer has sent so far. */
+export async function handedOut(connection, link) {
+  const publishing = connection.publish('barrier', '')
+  const { packet } = await link.until('barrier')
+  link.send({ cmd: 'puback', messageId: packet.messageId, reasonCode: 0 })
+  await publishing
+}
