@@ -20,6 +20,7 @@ const READ_BYTES: usize = 64 * 1024;
 /// What a client did, for the benchmark to check that every client does the same.
 #[derive(Default)]
 pub struct Record {
+    pub tls: String,
     pub alpn: bool,
     pub resumed: bool,
     version: u8,
@@ -36,11 +37,12 @@ impl Record {
     pub fn json(&self, error: Option<&str>) -> String {
         format!(
             concat!(
-                r#"{{"version":{},"clientId":{:?},"alpn":{},"resumed":{},"authorizer":{},"password":{},"#,
+                r#"{{"version":{},"clientId":{:?},"tls":{:?},"alpn":{},"resumed":{},"authorizer":{},"password":{},"#,
                 r#""qos0":{},"qos1":{},"payloadBytes":{},"acknowledged":{},"disconnected":{},"error":{}}}"#,
             ),
             self.version,
             self.client_id,
+            self.tls,
             self.alpn,
             self.resumed,
             self.authorizer,

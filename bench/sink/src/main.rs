@@ -90,6 +90,10 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor) {
         stream.set_nodelay(true)?;
         let stream = acceptor.accept(stream).await?;
         let (_, tls) = stream.get_ref();
+        record.tls = tls
+            .protocol_version()
+            .map(|version| format!("{version:?}"))
+            .unwrap_or_default();
         record.alpn = tls.alpn_protocol() == Some(b"mqtt");
         record.resumed = tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
         connection::run(stream, &mut record).await

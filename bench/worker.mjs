@@ -1,0 +1,131 @@
+// One client doing one workload, in a process of its own: `node worker.mjs JOB`, the result as JSON on descriptor 3.
+import { writeSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+
+const job = JSON.parse(process.argv[2])
+const { connector } = await import(`./clients/${job.module}.mjs`)
+const connect = connector({
+  host: job.host,
+  port: job.port,
+  ca: job.ca,
+  version: job.version,
+  credentials: job.credentials,
+})
+const workloads = { connect: connectInTurn, publish, receive, idle }
+
+const result = await workloads[job.kind](job.parameters)
+// All threads, and everything since the process began; an empty run of the same kind is taken off later.
+const { user, system } = process.cpuUsage()
+report({ ...result, cpuMicros: user + system })
+// Some client may hold the process; the figures are taken.
+process.exit(0)
+
+/** One connection after the other; with `hold`, beside one that stays. */
+async function connectInTurn({ count, hold }) {
+  const micros = []
+  const held = hold ? await connect(`${job.id}-held`) : undefined
+  for (let index = 0; index < count; index++) {
+    const before = performance.now()
+    const connection = await connect(`${job.id}-${index}`)
+    micros.push((performance.now() - before) * 1_000)
+    await connection.disconnect()
+  }
+  await held?.disconnect()
+  return { micros }
+}
+
+/** `window` publishes at a time, each followed by the next. */
+async function publish({ count, qos, size, window, topic = 'bench/publish' }) {
+  const connection = await connect(`${job.id}-0`)
+  const payload = Buffer.alloc(size, 'x')
+  const before = performance.now()
+  await new Promise((resolve, reject) => {
+    let begun = 0
+    let done = 0
+    let busy = false
+    const onDone = (error) => {
+      if (error) reject(error)
+      else if (++done === count) resolve()
+      else begin()
+    }
+    const begin = () => {
+      // A client may call back before it returns.
+      if (busy) return
+      busy = true
+      while (begun < count && begun - done < window) {
+        begun++
+        connection.publish(topic, payload, qos, onDone)
+      }
+      busy = false
+    }
+    if (count === 0) resolve()
+    else begin()
+  })
+  // Acknowledged only when all that went before has arrived.
+  await new Promise((resolve, reject) => {
+    connection.publish('bench/barrier', payload, 1, (error) => (error ? reject(error) : resolve()))
+  })
+  const wallMs = performance.now() - before
+  await connection.disconnect()
+  return { wallMs }
+}
+
+/** Counts what arrives on a filter. The sink floods by itself; a broker is fed once descriptor 3 says `ready`. */
+async function receive({ count, qos, size, iterator, filter }) {
+  const connection = await connect(`${job.id}-0`)
+  const before = performance.now()
+  let first = before
+  let received = 0
+  let wrong = 0
+  if (count > 0) {
+    await new Promise((resolve, reject) => {
+      const onMessage = (length) => {
+        if (received === 0) first = performance.now()
+        if (length !== size) wrong++
+        if (++received < count) return false
+        resolve()
+        return true
+      }
+      const subscribed = iterator
+        ? connection.iterate(filter, qos, onMessage)
+        : connection.subscribe(filter, qos, onMessage)
+      subscribed.then(() => report({ ready: true }), reject)
+    })
+  }
+  const wallMs = performance.now() - first
+  // The last acknowledgements may be on their way.
+  await new Promise((resolve) => setImmediate(resolve))
+  await connection.disconnect()
+  if (wrong > 0) throw new Error(`${wrong} messages of another size`)
+  return { wallMs }
+}
+
+/** Many connections, opened some at a time, that do nothing. */
+async function idle({ count, atATime }) {
+  // What the first connection brings along belongs to the process.
+  const connections = [await connect(`${job.id}-first`)]
+  const before = await restingMemory()
+  const start = performance.now()
+  let next = 0
+  await Promise.all(
+    Array.from({ length: atATime }, async () => {
+      while (next < count) connections.push(await connect(`${job.id}-${next++}`))
+    }),
+  )
+  const wallMs = performance.now() - start
+  const bytes = (await restingMemory()) - before
+  await Promise.all(connections.map((connection) => connection.disconnect()))
+  return { wallMs, bytes }
+}
+
+async function restingMemory() {
+  for (let turn = 0; turn < 3; turn++) {
+    globalThis.gc()
+    await sleep(200)
+  }
+  return process.memoryUsage.rss()
+}
+
+function report(value) {
+  writeSync(3, `${JSON.stringify(value)}\n`)
+}

@@ -1,0 +1,104 @@
+// What is measured. A measure's value is smaller-is-better, unless `more` says otherwise.
+
+/** What every kind gives; the first is the one that counts. */
+export const MEASURES = {
+  connect: [
+    { key: 'p50', name: 'median', unit: 'ms' },
+    { key: 'cpu', name: 'CPU each', unit: 'ms' },
+  ],
+  publish: [
+    { key: 'cpu', name: 'CPU each', unit: 'µs' },
+    { key: 'rate', name: 'messages a second', unit: '', more: true },
+  ],
+  receive: [
+    { key: 'cpu', name: 'CPU each', unit: 'µs' },
+    { key: 'rate', name: 'messages a second', unit: '', more: true },
+  ],
+  idle: [
+    { key: 'memory', name: 'memory each', unit: 'kB' },
+    { key: 'rate', name: 'connects a second', unit: '', more: true },
+  ],
+  import: [{ key: 'wall', name: 'time', unit: 'ms' }],
+  cli: [
+    { key: 'wall', name: 'wall time', unit: 'ms' },
+    { key: 'peak', name: 'peak memory', unit: 'MB' },
+  ],
+  size: [
+    { key: 'size', name: 'installed', unit: 'MB' },
+    { key: 'packages', name: 'packages', unit: '' },
+  ],
+}
+
+/** All workloads; `scale` makes the counts smaller. */
+export function workloads(scale) {
+  const times = (count) => Math.max(10, Math.round(count * scale))
+  const list = [
+    {
+      id: 'connect/fresh',
+      title: 'connect, fresh TLS, one after the other',
+      kind: 'connect',
+      parameters: { count: times(300) },
+    },
+    {
+      id: 'connect/resumed',
+      title: 'connect, beside an open connection, to a server that resumes TLS sessions',
+      kind: 'connect',
+      resuming: true,
+      sinkOnly: true,
+      parameters: { count: times(300), hold: true },
+    },
+  ]
+  for (const qos of [0, 1]) {
+    for (const size of [64, 1024]) {
+      for (const window of [1, 100, 1_000]) {
+        list.push({
+          id: `publish/${qos}/${size}/${window}`,
+          title: `publish, QoS ${qos}, ${bytes(size)}, ${window.toLocaleString('en')} at a time`,
+          kind: 'publish',
+          parameters: { qos, size, window, count: times(window === 1 ? 10_000 : 200_000) },
+        })
+      }
+    }
+  }
+  for (const qos of [0, 1]) {
+    for (const size of [64, 1024]) {
+      const count = times(300_000)
+      const id = `receive/${qos}/${size}`
+      const title = `receive, QoS ${qos}, ${bytes(size)}`
+      const parameters = { qos, size, count }
+      list.push(
+        { id: `${id}/handler`, title: `${title}, handler`, kind: 'receive', parameters },
+        {
+          id: `${id}/iterator`,
+          title: `${title}, iterator`,
+          kind: 'receive',
+          parameters: { ...parameters, iterator: true },
+          // Only we have one: it is compared with the others' handlers.
+          oursOnly: true,
+          comparedWith: `${id}/handler`,
+        },
+      )
+    }
+  }
+  list.push(
+    {
+      id: 'idle/1000',
+      title: '1,000 idle connections, opened 50 at a time',
+      kind: 'idle',
+      parameters: { count: times(1_000), atATime: 50 },
+    },
+    { id: 'import', title: 'import', kind: 'import', parameters: { count: times(20) } },
+    {
+      id: 'cli',
+      title: "the whole CLI against the AWS sample's work",
+      kind: 'cli',
+      parameters: { count: times(10) },
+    },
+    { id: 'size', title: 'installed', kind: 'size', parameters: {} },
+  )
+  return list
+}
+
+function bytes(size) {
+  return size < 1024 ? `${size} B` : `${size / 1024} KiB`
+}
