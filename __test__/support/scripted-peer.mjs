@@ -26,10 +26,6 @@ class Inbox {
     if (this.#end !== undefined) return Promise.reject(this.#end)
     return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }))
   }
-
-  get size() {
-    return this.#items.length
-  }
 }
 
 /** The peer's end of one TLS connection: packets come and go as the test says, nothing by itself. */
@@ -37,7 +33,8 @@ class PeerLink {
   #socket
   #packets = new Inbox()
   #version = 4
-  #unread = Buffer.alloc(0)
+  /** The client's CONNECT, once it was answered. */
+  connect
 
   constructor(socket) {
     this.#socket = socket
@@ -50,20 +47,8 @@ class PeerLink {
       this.#packets.push(packet)
     })
     parser.on('error', (error) => this.#packets.end(error))
-    socket.on('data', (bytes) => {
-      if (this.#unread !== undefined) this.#unread = Buffer.concat([this.#unread, bytes])
-      parser.parse(bytes)
-    })
+    socket.on('data', (bytes) => parser.parse(bytes))
     void this.closed.then(() => this.#packets.end(new Error('the client closed the connection')))
-  }
-
-  get socket() {
-    return this.#socket
-  }
-
-  /** Everything that the client has sent, as it was on the wire. */
-  get bytes() {
-    return this.#unread
   }
 
   /** The next packet of the client, which has to be of this kind. */
@@ -94,6 +79,15 @@ class PeerLink {
 
   sendBytes(bytes) {
     this.#socket.write(bytes)
+  }
+
+  /** Sends messages as fast as they are taken, until the connection ends. */
+  async flood() {
+    const message = this.encode({ cmd: 'publish', topic: 'flood', payload: 'x'.repeat(300) })
+    const messages = Buffer.concat(Array.from({ length: 100 }, () => message))
+    while (!this.#socket.destroyed) {
+      await Promise.race([new Promise((resolve) => this.#socket.write(messages, resolve)), this.closed])
+    }
   }
 
   /** Grants every filter of the client's next SUBSCRIBE, and gives that packet. */
@@ -149,6 +143,12 @@ export async function startPeer({ names = ['localhost'], credentials, ...tls } =
   await once(server, 'listening')
   const { port } = server.address()
   const where = { endpoint: 'localhost', port, tls: { ca } }
+  const welcome = async (connack = {}) => {
+    const link = await links.next()
+    link.connect = await link.expect('connect')
+    link.send({ cmd: 'connack', returnCode: 0, reasonCode: 0, sessionPresent: false, ...connack })
+    return link
+  }
   return {
     ca,
     port,
@@ -156,15 +156,15 @@ export async function startPeer({ names = ['localhost'], credentials, ...tls } =
     where,
     /** The next connection. */
     accept: () => links.next(),
-    /** Connects a client and accepts it; `connack` is what CONNACK says beyond that. */
+    /** The next connection, with its CONNECT answered; `connack` is what the answer says beyond acceptance. */
+    welcome,
+    /** Connects a client and accepts it. */
     async connect(options = {}, connack = {}) {
       const connecting = connectWithCustomAuthorizer({ ...where, ...options })
       // A test that fails here says so by itself.
       connecting.catch(() => {})
-      const link = await links.next()
-      const connect = await link.expect('connect')
-      link.send({ cmd: 'connack', returnCode: 0, reasonCode: 0, sessionPresent: false, ...connack })
-      return { connection: await connecting, link, connect }
+      const link = await welcome(connack)
+      return { connection: await connecting, link, connect: link.connect }
     },
     async close() {
       const closed = new Promise((resolve) => server.close(resolve))
