@@ -42,3 +42,6 @@ pub use shared::{Number, Shared};
 
 mod error;
 pub use error::{Code, Failure, Result, Stage};
+
+#[cfg(test)]
+mod testing;

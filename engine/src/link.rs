@@ -26,9 +26,12 @@ use crate::{
 
 /// How long the server may accept no byte of what is written.
 const WRITE_STALL: Duration = Duration::from_secs(30);
+/// How long the last bytes of a graceful end may take to leave.
+const GOODBYE: Duration = Duration::from_secs(1);
 /// Room for one read; a TLS record holds as much.
 const READ_BYTES: usize = 16 * 1024;
-/// Reading goes on while no more than this waits to be written: two sides that both stop reading stall each other.
+/// Reading goes on while no more acknowledgements than this wait to be written: two sides that both stop reading stall
+/// each other.
 const OWED_BYTES: usize = 64 * 1024;
 /// Turns of the loop before other connections get theirs.
 const TURNS: usize = 32;
@@ -63,6 +66,8 @@ pub struct Link<S> {
     /// The start of a packet whose rest has not come yet, or packets for which there was no credit.
     inbound: BytesMut,
     outbound: BytesMut,
+    /// Where in `outbound` the last thing ends that is no acknowledgement.
+    messages_end: usize,
     unflushed: bool,
     /// `inbound` begins with something that was not looked at yet, or not taken for lack of credit.
     stopped: bool,
@@ -78,6 +83,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             max_packet: options.receive.bytes,
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
+            messages_end: 0,
             unflushed: false,
             stopped: false,
             write_stalled: None,
@@ -115,9 +121,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     ) -> End {
         let end = poll_fn(|cx| self.poll(cx, session, commands, events)).await;
         if matches!(end, End::Disconnected) {
-            // The answer to the close is not worth waiting for long, and no failure of it matters any more.
-            let _closed =
-                tokio::time::timeout(Duration::from_secs(1), self.stream.shutdown()).await;
+            // What the network does not take soon is not worth waiting for, and no failure matters any more.
+            let goodbye = async {
+                self.stream.write_all(&self.outbound).await?;
+                self.stream.shutdown().await
+            };
+            let _closed = tokio::time::timeout(GOODBYE, goodbye).await;
         }
         end
     }
@@ -173,9 +182,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             self.outbound = std::mem::take(&mut scratch.outbound);
         }
         let polled = self.turns(cx, session, commands, events, &mut scratch.inbound);
-        if self.outbound.is_empty() && self.outbound.capacity() <= KEPT_BYTES {
-            self.outbound.clear();
+        if self.outbound.is_empty() {
             scratch.outbound = std::mem::take(&mut self.outbound);
+            // What was sent from the front counts: it is room as well once it is reclaimed.
+            if scratch.outbound.try_reclaim(KEPT_BYTES + 1) {
+                scratch.outbound = BytesMut::new();
+            }
         }
         SCRATCH.set(Some(scratch));
         session.show();
@@ -187,7 +199,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     ///
     /// Pending is returned only from a turn in which nothing moved in any direction; every direction that was not
     /// polled in it is opened again by one that was: reading for lack of credit by a command, reading for owed bytes by
-    /// a write, writing by new bytes.
+    /// a write, writing by a flush or by new bytes.
     fn turns<E: Events>(
         &mut self,
         cx: &mut Context<'_>,
@@ -208,16 +220,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 }
                 progress = true;
             }
-            if session.wants_to_read(self.stopped, now) && self.outbound.len() < OWED_BYTES {
+            if session.wants_to_read(self.stopped, now) && self.owed() < OWED_BYTES {
                 progress |= self.read(cx, session, events, scratch, now)?;
             }
             let before = self.outbound.len();
             session.elapsed(now, &mut self.outbound, events)?;
-            session.write(now, &mut self.outbound);
+            if session.write(now, &mut self.outbound) {
+                self.messages_end = self.outbound.len();
+            }
             if session.logs(Level::Trace) {
                 trace_packets("sent", &self.outbound[before..], events);
             }
-            match self.write(cx, session, now) {
+            match self.write(cx, session, events, now) {
                 Ok(written) => progress |= written,
                 Err(error) => {
                     return Poll::Ready(Err(
@@ -225,11 +239,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                     ));
                 }
             }
-            if !self.unflushed {
-                session.flushed(events);
-            }
             if session.is_done(now) {
-                return self.say_goodbye(cx, session, now);
+                session.disconnect(&mut self.outbound);
+                return Poll::Ready(Ok(End::Disconnected));
             }
             if !progress && !self.poll_timer(cx, session, now)? {
                 return Poll::Pending;
@@ -267,19 +279,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
         let bytes = buffer.filled();
         session.received(bytes.len(), now);
-        self.write_stalled = None;
         if self.inbound.is_empty() {
             let taken = self.take_packets(bytes, session, events, now)?;
             self.keep(&bytes[taken..]);
         } else {
             self.inbound.extend_from_slice(bytes);
-            let mut kept = std::mem::take(&mut self.inbound);
-            let taken = self.take_packets(&kept, session, events, now)?;
-            kept.advance(taken);
-            if kept.is_empty() {
-                kept = BytesMut::new();
+            let kept = std::mem::take(&mut self.inbound);
+            match self.take_packets(&kept, session, events, now)? {
+                0 => self.inbound = kept,
+                taken => self.keep(&kept[taken..]),
             }
-            self.inbound = kept;
         }
         Ok(true)
     }
@@ -313,36 +322,27 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
     }
 
+    /// How many bytes of acknowledgements wait behind everything else.
+    fn owed(&self) -> usize {
+        self.outbound.len() - self.messages_end
+    }
+
     /// Writes and flushes what there is; gives whether anything moved.
-    fn write(
+    fn write<E: Events>(
         &mut self,
         cx: &mut Context<'_>,
         session: &mut Session,
+        events: &mut E,
         now: Instant,
     ) -> io::Result<bool> {
-        let mut progress = false;
-        while !self.outbound.is_empty() {
-            match Pin::new(&mut self.stream).poll_write(cx, &self.outbound) {
-                Poll::Ready(Ok(0)) => return Err(io::ErrorKind::WriteZero.into()),
-                Poll::Ready(Ok(written)) => {
-                    self.outbound.advance(written);
-                    session.sent(written);
-                    self.unflushed = true;
-                    progress = true;
-                }
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => break,
+        // First what was written before: if there is always more to write, nothing would ever be flushed.
+        let mut progress = self.flush(cx, session, events)?;
+        if !self.unflushed {
+            while let Some(written) = self.write_once(cx)? {
+                session.sent(written);
+                progress = true;
             }
-        }
-        if self.unflushed {
-            match Pin::new(&mut self.stream).poll_flush(cx) {
-                Poll::Ready(Ok(())) => {
-                    self.unflushed = false;
-                    progress = true;
-                }
-                Poll::Ready(Err(error)) => return Err(error),
-                Poll::Pending => {}
-            }
+            self.flush(cx, session, events)?;
         }
         if progress || (self.outbound.is_empty() && !self.unflushed) {
             self.write_stalled = None;
@@ -350,6 +350,38 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             self.write_stalled.get_or_insert(now);
         }
         Ok(progress)
+    }
+
+    /// Hands over as much as the network takes at once; `None` if there is nothing, or it takes nothing.
+    fn write_once(&mut self, cx: &mut Context<'_>) -> io::Result<Option<usize>> {
+        if self.outbound.is_empty() {
+            return Ok(None);
+        }
+        match Pin::new(&mut self.stream).poll_write(cx, &self.outbound)? {
+            Poll::Pending => Ok(None),
+            Poll::Ready(0) => Err(io::ErrorKind::WriteZero.into()),
+            Poll::Ready(written) => {
+                self.outbound.advance(written);
+                self.messages_end = self.messages_end.saturating_sub(written);
+                self.unflushed = true;
+                Ok(Some(written))
+            }
+        }
+    }
+
+    /// Flushes what was written, if anything was; gives whether that is done.
+    fn flush<E: Events>(
+        &mut self,
+        cx: &mut Context<'_>,
+        session: &mut Session,
+        events: &mut E,
+    ) -> io::Result<bool> {
+        if !self.unflushed || Pin::new(&mut self.stream).poll_flush(cx)?.is_pending() {
+            return Ok(false);
+        }
+        self.unflushed = false;
+        session.flushed(events);
+        Ok(true)
     }
 
     /// Nothing can be written any more; a DISCONNECT that says why may still be there to read.
@@ -371,18 +403,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             }
         }
         self.lost(Some(error))
-    }
-
-    /// Writes DISCONNECT behind everything else; what the network does not take at once is lost with the timeout.
-    fn say_goodbye(
-        &mut self,
-        cx: &mut Context<'_>,
-        session: &mut Session,
-        now: Instant,
-    ) -> Poll<Result<End>> {
-        session.disconnect(&mut self.outbound);
-        let _failed = self.write(cx, session, now);
-        Poll::Ready(Ok(End::Disconnected))
     }
 
     /// Arms the timer for the next deadline; true if that has passed already.

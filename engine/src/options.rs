@@ -2,7 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use rustls::pki_types::{CertificateDer, ServerName, pem::PemObject};
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 
 use crate::{
     authorizer::{Credentials, Login},
@@ -256,9 +259,16 @@ fn read_certificates(
 ) -> Result<()> {
     let before = into.len();
     for certificate in CertificateDer::pem_slice_iter(pem) {
-        into.push(certificate.map_err(|error| {
+        let certificate = certificate.map_err(|error| {
             Failure::option(format!("{option} is not valid PEM")).with_cause(error)
-        })?);
+        })?;
+        RootCertStore::empty()
+            .add(certificate.clone())
+            .map_err(|error| {
+                Failure::option(format!("{option} holds a certificate that cannot be read"))
+                    .with_cause(error)
+            })?;
+        into.push(certificate);
     }
     if into.len() == before {
         return Err(Failure::option(format!(

@@ -48,12 +48,39 @@ async fn supervise<E: Events>(
     mut events: E,
 ) {
     let mut session = Session::new(options.clone(), shared.clone());
-    let live = Box::pin(live(&options, &mut session, &mut commands, &mut events));
+    let mut untaken = Vec::new();
+    let live = Box::pin(live(
+        &options,
+        &mut session,
+        &mut commands,
+        &mut untaken,
+        &mut events,
+    ));
     let end = guarded(live).await;
     shared.close();
     commands.close();
+    // What the host is sending at this moment comes as well, which `try_recv` would not wait for.
+    while let Some(batch) = commands.recv().await {
+        untaken.extend(batch);
+    }
+    let (failure, of_operations) = match end {
+        End::Failed(failure) => (Some(failure.clone()), failure),
+        End::Disconnected | End::Abandoned => {
+            let message = "the connection was closed before the operation was settled";
+            (None, Failure::new(Code::Closed, Stage::Operation, message))
+        }
+    };
+    // A host that panics over an outcome hears of the end all the same.
+    let unsettled = catch_unwind(AssertUnwindSafe(|| {
+        take(untaken, &mut session, &mut events);
+        session.close(&of_operations, &mut events)
+    }));
     let _panic = catch_unwind(AssertUnwindSafe(|| {
-        settle(end, &mut session, &mut commands, &mut events);
+        if let Some(failure) = &failure {
+            events.log(Level::Error, &failure.to_string());
+        }
+        events.closed(failure.as_ref(), unsettled.unwrap_or_default());
+        events.flush();
     }));
 }
 
@@ -62,12 +89,13 @@ async fn live<E: Events>(
     options: &Options,
     session: &mut Session,
     commands: &mut UnboundedReceiver<Vec<Command>>,
+    untaken: &mut Vec<Command>,
     events: &mut E,
 ) -> End {
     let opening = Box::pin(attempt(options, session, events));
     let opened = tokio::select! {
         opened = opening => opened,
-        end = interruption(commands) => return end,
+        end = interruption(commands, untaken) => return end,
     };
     let (mut link, connected) = match opened {
         Ok(opened) => opened,
@@ -75,6 +103,7 @@ async fn live<E: Events>(
     };
     events.connected(&connected);
     events.flush();
+    take(std::mem::take(untaken), session, events);
     link.run(session, commands, events).await
 }
 
@@ -112,17 +141,27 @@ async fn attempt<E: Events>(
     ))
 }
 
-/// Waits until the host wants no connection any more. Before there is one, nothing else is accepted.
-async fn interruption(commands: &mut UnboundedReceiver<Vec<Command>>) -> End {
+/// Waits until the host wants no connection any more. Everything else that it asks for is kept in `untaken`.
+async fn interruption(
+    commands: &mut UnboundedReceiver<Vec<Command>>,
+    untaken: &mut Vec<Command>,
+) -> End {
     while let Some(batch) = commands.recv().await {
-        if batch
-            .iter()
-            .any(|command| matches!(command, Command::Disconnect { .. }))
-        {
+        let ends = |command: &Command| matches!(command, Command::Disconnect { .. });
+        let ended = batch.iter().any(ends);
+        untaken.extend(batch);
+        if ended {
             return End::Disconnected;
         }
     }
     End::Abandoned
+}
+
+fn take<E: Events>(commands: Vec<Command>, session: &mut Session, events: &mut E) {
+    let now = Instant::now();
+    for command in commands {
+        session.command(command, now, events);
+    }
 }
 
 /// A close before CONNACK on a link where the server did not select `mqtt` is most likely about that.
@@ -142,9 +181,11 @@ fn check(connack: &ConnAck, options: &Options) -> Result<()> {
     if code == 0 {
         return Ok(());
     }
-    let name = match options.version {
-        Version::V311 if code < 0x80 => return_code_name(code),
-        _ => reason_name(code),
+    // A server that knows MQTT 3.1.1 only refuses MQTT 5 with a code of the older version.
+    let name = if code < 0x80 {
+        return_code_name(code)
+    } else {
+        reason_name(code)
     };
     // 0x86 and 0x87 in MQTT 3.1.1 are no legal codes; brokers that mix the versions up send them all the same.
     let login = match options.version {
@@ -168,34 +209,6 @@ fn check(connack: &ConnAck, options: &Options) -> Result<()> {
     );
     Err(Failure::new(kind, Stage::Connack, message)
         .with_reason(code, connack.reason_string.clone()))
-}
-
-/// Gives every accepted operation its outcome, then reports the end.
-fn settle<E: Events>(
-    end: End,
-    session: &mut Session,
-    commands: &mut UnboundedReceiver<Vec<Command>>,
-    events: &mut E,
-) {
-    let now = Instant::now();
-    while let Ok(batch) = commands.try_recv() {
-        for command in batch {
-            session.command(command, now, events);
-        }
-    }
-    let (failure, of_operations) = match end {
-        End::Failed(failure) => (Some(failure.clone()), failure),
-        End::Disconnected | End::Abandoned => {
-            let message = "the connection was closed before the operation was settled";
-            (None, Failure::new(Code::Closed, Stage::Operation, message))
-        }
-    };
-    let unsettled = session.close(&of_operations, events);
-    if let Some(failure) = &failure {
-        events.log(Level::Error, &failure.to_string());
-    }
-    events.closed(failure.as_ref(), unsettled);
-    events.flush();
 }
 
 /// Polls `future` so that a panic in it becomes an end like any other.

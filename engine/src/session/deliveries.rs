@@ -60,12 +60,15 @@ impl Deliveries {
         self.first + self.queue.len() as u64 - 1
     }
 
-    /// The app has consumed `count` messages from number `from` on. Numbers it has consumed before are ignored.
-    pub(super) fn consume(&mut self, from: u64, count: u64) {
+    /// The app has consumed `count` messages from number `from` on; gives their bytes. Numbers it has consumed before
+    /// are ignored.
+    pub(super) fn consume(&mut self, from: u64, count: u64) -> usize {
         let start = from.saturating_sub(self.first);
-        let end = (from + count)
+        let end = from
+            .saturating_add(count)
             .saturating_sub(self.first)
             .min(self.queue.len() as u64);
+        let before = self.unconsumed_bytes;
         for index in start..end {
             let delivery = &mut self.queue[index as usize];
             if !delivery.consumed {
@@ -74,11 +77,13 @@ impl Deliveries {
                 self.unconsumed_bytes -= delivery.bytes as usize;
             }
         }
+        before - self.unconsumed_bytes
     }
 
-    /// The number that `low` is the lower half of.
+    /// The number that `low` is the lower half of: the one that is nearest to what is waiting.
     pub(super) fn number(&self, low: u32) -> u64 {
-        self.first + u64::from(low.wrapping_sub(self.first as u32))
+        let distance = low.wrapping_sub(self.first as u32) as i32;
+        self.first.wrapping_add_signed(distance.into())
     }
 
     /// The next packet id to acknowledge: in order of receipt (MQTT 5 section 4.6), so one that is not consumed holds
@@ -177,5 +182,17 @@ mod tests {
         let second = deliveries.push(0, 1);
         assert_eq!(second, 1 << 32);
         assert_eq!(deliveries.number(second as u32), second);
+    }
+
+    #[test]
+    fn a_range_that_begins_before_what_is_waiting_counts_for_the_rest() {
+        let mut deliveries = deliveries();
+        for packet_id in 1..=3 {
+            deliveries.push(packet_id, 1);
+        }
+        deliveries.consume(0, 1);
+        assert_eq!(acks(&mut deliveries), [1]);
+        deliveries.consume(deliveries.number(0), 3);
+        assert_eq!(acks(&mut deliveries), [2, 3]);
     }
 }

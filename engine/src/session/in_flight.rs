@@ -16,14 +16,15 @@ const PACKET_IDS: usize = u16::MAX as usize;
 
 /// Everything written and not yet acknowledged. Grows with what is in flight, not with what could be.
 pub(super) struct InFlight {
-    entries: HashMap<u16, Entry, BuildHasherDefault<PacketIdHasher>>,
+    entries: Entries,
     last_id: u16,
     /// Counts what was written, so that a deadline of an earlier use of an id is recognised.
     written: u64,
     publishes: usize,
     abandoned: usize,
     ack_timeout: Duration,
-    /// In the order of writing, which is that of expiry as well; acknowledged ones are skipped when they come first.
+    /// In the order of writing, which is that of expiry as well. Acknowledged ones are skipped when they come first,
+    /// and removed when they are the most.
     deadlines: VecDeque<Deadline>,
 }
 
@@ -49,6 +50,8 @@ pub(super) enum Unacknowledged {
     Abandoned { publish: bool },
 }
 
+type Entries = HashMap<u16, Entry, BuildHasherDefault<PacketIdHasher>>;
+
 struct Entry {
     written: u64,
     what: Unacknowledged,
@@ -63,7 +66,7 @@ struct Deadline {
 impl InFlight {
     pub(super) fn new(ack_timeout: Duration) -> Self {
         Self {
-            entries: HashMap::default(),
+            entries: Entries::default(),
             last_id: 0,
             written: 0,
             publishes: 0,
@@ -105,6 +108,10 @@ impl InFlight {
                 what,
             },
         );
+        if self.deadlines.len() > 2 * self.entries.len() + 64 {
+            let entries = &self.entries;
+            self.deadlines.retain(|deadline| deadline.stands(entries));
+        }
         packet_id
     }
 
@@ -126,10 +133,10 @@ impl InFlight {
     /// When the next acknowledgement is overdue.
     pub(super) fn next_deadline(&mut self) -> Option<Instant> {
         while let Some(deadline) = self.deadlines.front() {
-            match self.entries.get(&deadline.packet_id) {
-                Some(entry) if entry.written == deadline.written => return Some(deadline.at),
-                _ => self.deadlines.pop_front(),
-            };
+            if deadline.stands(&self.entries) {
+                return Some(deadline.at);
+            }
+            self.deadlines.pop_front();
         }
         None
     }
@@ -149,13 +156,6 @@ impl InFlight {
         None
     }
 
-    /// Moves every deadline by `by`, for time in which nothing was read.
-    pub(super) fn postpone(&mut self, by: Duration) {
-        for deadline in &mut self.deadlines {
-            deadline.at += by;
-        }
-    }
-
     /// Takes everything out, the first written first.
     pub(super) fn drain(&mut self) -> Vec<Unacknowledged> {
         let mut entries: Vec<Entry> = self.entries.drain().map(|(_, entry)| entry).collect();
@@ -173,6 +173,15 @@ impl InFlight {
                 return self.last_id;
             }
         }
+    }
+}
+
+impl Deadline {
+    /// Whether it is that of the present use of its id.
+    fn stands(&self, entries: &Entries) -> bool {
+        entries
+            .get(&self.packet_id)
+            .is_some_and(|entry| entry.written == self.written)
     }
 }
 
@@ -283,6 +292,20 @@ mod tests {
         assert_eq!(in_flight.insert(subscribe(2), later), id);
         in_flight.remove(other);
         assert_eq!(in_flight.next_deadline(), Some(later + TIMEOUT));
+    }
+
+    #[test]
+    fn one_missing_acknowledgement_does_not_keep_the_deadlines_of_all_that_follow() {
+        let now = Instant::now();
+        let mut in_flight = InFlight::new(TIMEOUT);
+        let missing = in_flight.insert(subscribe(0), now);
+        for _ in 0..1_000 {
+            let id = in_flight.insert(subscribe(1), now);
+            in_flight.remove(id);
+        }
+        assert!(in_flight.deadlines.len() < 100);
+        assert_eq!(in_flight.next_deadline(), Some(now + TIMEOUT));
+        assert!(in_flight.get(missing).is_some());
     }
 
     #[test]

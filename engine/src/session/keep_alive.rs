@@ -15,8 +15,8 @@ pub(super) struct KeepAlive {
     sent: Instant,
     received: Instant,
     ping: Option<Instant>,
-    /// Since when nothing is read, so that no answer can be seen.
-    deaf_since: Option<Instant>,
+    /// Nothing is read, so that no answer can be seen.
+    deaf: bool,
 }
 
 /// What a deadline asks for.
@@ -36,7 +36,7 @@ impl KeepAlive {
             sent: now,
             received: now,
             ping: None,
-            deaf_since: None,
+            deaf: false,
         }
     }
 
@@ -58,31 +58,29 @@ impl KeepAlive {
         self.ping.take().map(|ping| now - ping)
     }
 
-    /// Reading has stopped or gone on; gives the time for which it had stopped.
-    pub(super) fn set_deaf(&mut self, deaf: bool, now: Instant) -> Option<Duration> {
-        if deaf {
-            self.deaf_since.get_or_insert(now);
-            return None;
+    /// Reading has stopped or gone on. After a pause everything counts as if it had just been sent and received.
+    pub(super) fn set_deaf(&mut self, deaf: bool, now: Instant) {
+        if self.deaf && !deaf {
+            self.received = now;
+            self.ping = self.ping.map(|_| now);
         }
-        let pause = now - self.deaf_since.take()?;
-        self.received = now;
-        self.ping = self.ping.map(|ping| ping + pause);
-        Some(pause)
+        self.deaf = deaf;
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
         let interval = self.interval?;
-        Some(match (self.deaf_since, self.ping) {
-            (Some(_), _) => self.sent + interval,
-            (None, Some(ping)) => ping + self.timeout,
-            (None, None) => self.sent.min(self.received) + interval,
+        Some(match self.ping {
+            _ if self.deaf => self.sent + interval,
+            // On a slow network the answer comes behind much else, and that shows just as well that someone is there.
+            Some(ping) => ping.max(self.received) + self.timeout,
+            None => self.sent.min(self.received) + interval,
         })
     }
 
     pub(super) fn due(&self, now: Instant) -> Due {
         match self.deadline() {
-            Some(deadline) if deadline <= now => match (self.deaf_since, self.ping) {
-                (None, Some(_)) => Due::Dead,
+            Some(deadline) if deadline <= now => match self.ping {
+                Some(_) if !self.deaf => Due::Dead,
                 _ => Due::Ping,
             },
             _ => Due::Nothing,
@@ -154,12 +152,20 @@ mod tests {
         keep_alive.set_deaf(true, start + seconds(1));
         assert_eq!(keep_alive.due(start + seconds(60)), Due::Ping);
         keep_alive.sent(start + seconds(60));
+        keep_alive.pinged(start + seconds(60));
         assert_eq!(keep_alive.due(start + seconds(100)), Due::Nothing);
-        assert_eq!(
-            keep_alive.set_deaf(false, start + seconds(100)),
-            Some(seconds(99))
-        );
-        assert_eq!(keep_alive.due(start + seconds(108)), Due::Nothing);
-        assert_eq!(keep_alive.due(start + seconds(109)), Due::Dead);
+        keep_alive.set_deaf(false, start + seconds(100));
+        assert_eq!(keep_alive.due(start + seconds(109)), Due::Nothing);
+        assert_eq!(keep_alive.due(start + seconds(110)), Due::Dead);
+    }
+
+    #[test]
+    fn an_answer_behind_much_else_is_waited_for_while_bytes_arrive() {
+        let start = Instant::now();
+        let mut keep_alive = keep_alive(start);
+        keep_alive.pinged(start + seconds(60));
+        keep_alive.received(start + seconds(69));
+        assert_eq!(keep_alive.due(start + seconds(78)), Due::Nothing);
+        assert_eq!(keep_alive.due(start + seconds(79)), Due::Dead);
     }
 }

@@ -241,15 +241,18 @@ impl Session {
     }
 
     /// Writes what may be written now: PUBACKs first, then what is queued, while the window and the buffer have room.
-    pub fn write(&mut self, now: Instant, out: &mut BytesMut) {
+    /// Gives whether anything but PUBACKs was written.
+    pub fn write(&mut self, now: Instant, out: &mut BytesMut) -> bool {
         let before = out.len();
         while let Some(packet_id) = self.deliveries.next_ack() {
             encode_puback(packet_id, out);
         }
+        let acknowledged = out.len();
         while out.len() < WRITE_AHEAD && self.write_next(now, out) {}
         if out.len() > before {
             self.keep_alive.sent(now);
         }
+        out.len() > acknowledged
     }
 
     /// Everything handed to the network so far has left for it.
@@ -297,13 +300,11 @@ impl Session {
         self.counters.set(Number::BytesSent, self.sent);
     }
 
-    /// Whether the link may read: there is credit, or an operation waits for its acknowledgement, which must not wait
-    /// behind messages. `stopped` says whether a packet was refused with [`Flow::Stop`].
+    /// Whether the link may read: there is credit, or an operation waits for the server, which must not wait behind
+    /// messages. `stopped` says whether a packet was refused with [`Flow::Stop`].
     pub fn wants_to_read(&mut self, stopped: bool, now: Instant) -> bool {
-        let wanted = !stopped || self.deliveries.has_credit() || self.in_flight.waiting() > 0;
-        if let Some(pause) = self.keep_alive.set_deaf(!wanted, now) {
-            self.in_flight.postpone(pause);
-        }
+        let wanted = !stopped || self.deliveries.has_credit() || self.is_waiting();
+        self.keep_alive.set_deaf(!wanted, now);
         wanted
     }
 
@@ -353,8 +354,7 @@ impl Session {
     /// Whether the host asked for the end and nothing is left to wait for.
     pub fn is_done(&self, now: Instant) -> bool {
         self.disconnect_by.is_some_and(|by| {
-            let settled =
-                self.queue.is_empty() && self.flushing.is_empty() && self.in_flight.waiting() == 0;
+            let settled = self.queue.is_empty() && !self.is_waiting();
             settled || by <= now
         })
     }
@@ -400,6 +400,12 @@ impl Session {
             .set(Number::InFlight, self.in_flight.waiting() as u64);
         self.counters.set(Number::Queued, self.queue.len() as u64);
         self.shared.show(&self.counters);
+    }
+
+    /// Whether an operation is written and has no outcome yet: its acknowledgement is still to come, or its bytes have
+    /// not left because the server may not read before its own are read.
+    fn is_waiting(&self) -> bool {
+        self.in_flight.waiting() > 0 || !self.flushing.is_empty()
     }
 
     fn write_next(&mut self, now: Instant, out: &mut BytesMut) -> bool {
@@ -526,15 +532,14 @@ impl Session {
                 "the server sent a topic alias that it was not offered",
             ));
         }
+        let size = publish.topic.len() + publish.payload.len();
         if !self.deliveries.has_credit() {
-            if self.in_flight.waiting() == 0 {
+            if !self.is_waiting() {
                 return Ok(Flow::Stop);
             }
             if publish.qos == 0 {
-                self.counters.add(Number::Dropped, 1);
-                match events.discard_oldest_qos0() {
-                    Some(number) => self.deliveries.consume(number, 1),
-                    None => return Ok(Flow::Continue),
+                if !self.make_room(size, events) {
+                    return Ok(Flow::Continue);
                 }
             } else if self.deliveries.is_flooded() {
                 return Err(Failure::protocol(
@@ -546,7 +551,6 @@ impl Session {
         self.matching.clear();
         self.subscriptions
             .matching(publish.topic, &mut self.matching);
-        let size = publish.topic.len() + publish.payload.len();
         let number = self.deliveries.push(publish.packet_id, size);
         events.message(&Message {
             number,
@@ -558,6 +562,22 @@ impl Session {
             filters: &self.matching,
         });
         Ok(Flow::Continue)
+    }
+
+    /// Drops QoS 0 messages, the oldest first, until there is credit, or room in place of theirs for one of `size`
+    /// bytes. If they are not enough, the new one is dropped as well.
+    fn make_room(&mut self, size: usize, events: &mut impl Events) -> bool {
+        let mut freed = 0;
+        loop {
+            self.counters.add(Number::Dropped, 1);
+            let Some(number) = events.discard_oldest_qos0() else {
+                return false;
+            };
+            freed += self.deliveries.consume(number, 1);
+            if self.deliveries.has_credit() || freed >= size {
+                return true;
+            }
+        }
     }
 
     fn puback(&mut self, ack: &Ack, events: &mut impl Events) {

@@ -173,7 +173,11 @@ mod tests {
             ("$share/g/a/+", "g/a/b", false),
             ("$share/g/#", "$aws/x", false),
         ] {
-            assert_eq!(filter_matches(filter, topic, true), expected, "{filter} {topic}");
+            assert_eq!(
+                filter_matches(filter, topic, true),
+                expected,
+                "{filter} {topic}"
+            );
         }
     }
 

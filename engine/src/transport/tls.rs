@@ -10,7 +10,10 @@ use rustls::{
     AlertDescription, CertificateError, ClientConfig, Error as TlsError, RootCertStore,
     crypto::ring,
 };
-use tokio::{net::TcpStream, sync::OnceCell};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    sync::OnceCell,
+};
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
@@ -21,6 +24,9 @@ use crate::{
 /// How MQTT over TLS is announced on port 443 when a custom authorizer is to decide (AWS IoT Core developer guide,
 /// "Device communication protocols").
 const ALPN_MQTT: &[u8] = b"mqtt";
+
+/// How much rustls may hold back, one record: with more, a slow network that takes some of it looks as if it took none.
+const WRITE_AHEAD: usize = 16 * 1024;
 
 /// Configurations in use, so that connections share the trust store and resume each other's TLS sessions.
 static CONFIGS: Mutex<Option<HashMap<Roots, Weak<ClientConfig>>>> = Mutex::new(None);
@@ -59,13 +65,15 @@ pub(super) async fn config(roots: &Roots) -> Result<Arc<ClientConfig>> {
 }
 
 /// Shakes hands with the endpoint. SNI is always the endpoint's name.
-pub(super) async fn handshake(
+pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
     config: Arc<ClientConfig>,
     options: &Options,
-    tcp: TcpStream,
-) -> Result<TlsStream<TcpStream>> {
+    stream: S,
+) -> Result<TlsStream<S>> {
     TlsConnector::from(config)
-        .connect(options.server_name.clone(), tcp)
+        .connect_with(options.server_name.clone(), stream, |connection| {
+            connection.set_buffer_limit(Some(WRITE_AHEAD));
+        })
         .await
         .map_err(|error| handshake_failure(&error, options))
 }

@@ -1,0 +1,203 @@
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::{
+    sync::mpsc::{self, UnboundedReceiver},
+    time::Instant,
+};
+
+use super::super::{Command, Filter, Flow, Session, Token};
+use crate::{
+    error::{Code, Failure},
+    handle::Handle,
+    options::ConnectOptions,
+    shared::Shared,
+    testing::{Recorder, Sent, options, parse_all, server},
+    wire::{Inbound, Version, next_frame, read},
+};
+
+pub use crate::testing::Event;
+
+/// A session between a host and a server that the test plays. Time stands still until the test moves it.
+pub struct Bench {
+    pub session: Session,
+    pub handle: Handle,
+    pub events: Recorder,
+    pub shared: Arc<Shared>,
+    pub now: Instant,
+    commands: UnboundedReceiver<Vec<Command>>,
+    version: Version,
+}
+
+impl Bench {
+    /// With a window of 65,535 and the limits of MQTT alone, unless the test asks for others.
+    pub fn new(change: impl FnOnce(&mut ConnectOptions)) -> Self {
+        let mut bench = Self::unconnected(change);
+        bench.connect(server::CONNACK);
+        bench
+    }
+
+    pub fn unconnected(change: impl FnOnce(&mut ConnectOptions)) -> Self {
+        let options = Arc::new(options(|options| {
+            options.limits = Some("none".to_owned());
+            change(options);
+        }));
+        let shared = Arc::new(Shared::new(options.queue));
+        let (sender, commands) = mpsc::unbounded_channel();
+        Self {
+            session: Session::new(options.clone(), shared.clone()),
+            handle: Handle::new(options.clone(), shared.clone(), sender),
+            events: Recorder::default(),
+            shared,
+            now: Instant::now(),
+            commands,
+            version: options.version,
+        }
+    }
+
+    pub fn connect(&mut self, connack: &[u8]) {
+        let frame = next_frame(connack, usize::MAX).unwrap().unwrap();
+        let Ok(Inbound::ConnAck(connack)) = read(self.version, &frame) else {
+            panic!("no CONNACK")
+        };
+        self.session.connected(&connack, None, self.now);
+    }
+
+    pub fn publish(&mut self, token: Token, qos: u8) {
+        self.publish_on("t", token, qos);
+    }
+
+    pub fn publish_on(&mut self, topic: &str, token: Token, qos: u8) {
+        self.handle
+            .publish(token, topic, b"payload", qos, false)
+            .expect("accepted");
+    }
+
+    /// Each filter has the token as its number.
+    pub fn subscribe(&mut self, token: Token, filters: &[&str]) {
+        let filters = filters
+            .iter()
+            .map(|filter| Filter {
+                filter: (*filter).into(),
+                id: token,
+                qos: 1,
+            })
+            .collect();
+        self.handle.subscribe(token, filters).expect("accepted");
+    }
+
+    pub fn unsubscribe(&mut self, token: Token, filters: &[&str]) {
+        let filters = filters.iter().map(|filter| (*filter).into()).collect();
+        self.handle.unsubscribe(token, filters).expect("accepted");
+    }
+
+    /// Hands what the host has asked for to the session.
+    pub fn take_commands(&mut self) {
+        self.handle.flush();
+        while let Ok(batch) = self.commands.try_recv() {
+            for command in batch {
+                self.session.command(command, self.now, &mut self.events);
+            }
+        }
+    }
+
+    /// What the session writes now into a buffer that holds so much already.
+    pub fn write_behind(&mut self, held: usize) -> Vec<Sent> {
+        self.take_commands();
+        let mut out = BytesMut::zeroed(held);
+        self.session.write(self.now, &mut out);
+        self.session.sent(out.len() - held);
+        parse_all(self.version, &out[held..])
+    }
+
+    /// What the session writes now, not flushed yet.
+    pub fn write(&mut self) -> Vec<Sent> {
+        self.write_behind(0)
+    }
+
+    pub fn flushed(&mut self) {
+        self.session.flushed(&mut self.events);
+    }
+
+    /// The packet ids of the publishes that the session writes now.
+    pub fn write_ids(&mut self) -> Vec<u16> {
+        self.write()
+            .into_iter()
+            .map(|sent| match sent {
+                Sent::Publish { id, .. } => id,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    /// The ids that the session acknowledges now.
+    pub fn write_acks(&mut self) -> Vec<u16> {
+        self.write()
+            .into_iter()
+            .map(|sent| match sent {
+                Sent::PubAck(id) => id,
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    /// Offers one packet to the session.
+    pub fn offer(&mut self, packet: &[u8]) -> Result<Flow, Failure> {
+        let frame = next_frame(packet, usize::MAX).unwrap().unwrap();
+        let inbound = read(self.version, &frame)?;
+        self.session.receive(inbound, self.now, &mut self.events)
+    }
+
+    /// The session takes a packet.
+    pub fn receive(&mut self, packet: &[u8]) {
+        match self.offer(packet) {
+            Ok(flow) => assert_eq!(flow, Flow::Continue),
+            Err(failure) => panic!("{failure}"),
+        }
+    }
+
+    /// A packet ends the link: how.
+    pub fn refusal(&mut self, packet: &[u8]) -> Failure {
+        self.offer(packet).expect_err("an end")
+    }
+
+    /// The app has consumed these messages.
+    pub fn consume(&mut self, from: u32, count: u32) {
+        self.handle.consumed(from, count);
+        self.take_commands();
+    }
+
+    /// Time passes; gives what the session sends because of it.
+    pub fn pass(&mut self, time: Duration) -> Result<Vec<Sent>, Failure> {
+        self.now += time;
+        let mut out = BytesMut::new();
+        self.session
+            .elapsed(self.now, &mut out, &mut self.events)
+            .map(|()| parse_all(self.version, &out))
+    }
+
+    pub fn close(&mut self) -> usize {
+        let failure = Failure::new(
+            Code::ConnectionLost,
+            crate::error::Stage::Session,
+            "the test ends it",
+        );
+        self.session.close(&failure, &mut self.events)
+    }
+
+    /// The numbers of the messages that arrived since the last call.
+    pub fn messages(&self) -> Vec<u64> {
+        self.events
+            .take()
+            .iter()
+            .filter_map(|event| match event {
+                Event::Message { number, .. } => Some(*number),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+pub const fn seconds(count: u64) -> Duration {
+    Duration::from_secs(count)
+}

@@ -1,0 +1,17 @@
+//! The rules of the session, each by itself.
+
+/// A session between a host and a server that the test plays.
+mod kit;
+
+/// The ways to the end.
+mod ending;
+/// Publishing: outcomes, packet ids, the window.
+mod publishing;
+/// Everything at once, in random order.
+mod random;
+/// Messages, credit and PUBACKs.
+mod receiving;
+/// SUBSCRIBE and UNSUBSCRIBE.
+mod requests;
+/// What happens when time passes.
+mod time;
