@@ -217,3 +217,37 @@ test('messages go from one client to another', async () => {
   assert.deepEqual(JSON.parse(value.payload.toString()), { hello: 'there' })
   await Promise.all([sender.disconnect(), receiver.disconnect()])
 })
+
+test('a second client with the same id ends the first, which learns why', async () => {
+  const first = await connectWithCustomAuthorizer({ ...where, clientId: 'twice' })
+  const second = await connectWithCustomAuthorizer({ ...where, clientId: 'twice' })
+  assert.equal((await first.closed).error.code, 'ERR_SESSION_TAKEN_OVER')
+  await second.disconnect()
+})
+
+test('a loop that publishes each of 10,000 messages at QoS 1 ends, and none is lost', async () => {
+  const COUNT = 10_000
+  const loop = await connectWithCustomAuthorizer({ ...where, receive: { maxMessages: 5 } })
+  const other = await connectWithCustomAuthorizer(where)
+  const answers = []
+  let answered
+  const all = new Promise((resolve) => (answered = resolve))
+  await other.subscribe('answer', {}, ({ payload }) => {
+    if (answers.push(Number(payload.toString())) === COUNT) answered()
+  })
+  const subscription = await loop.subscribe('question')
+  const asking = Promise.all(
+    Array.from({ length: COUNT }, (_, index) => other.publish('question', String(index))),
+  )
+  let seen = 0
+  for await (const { payload } of subscription) {
+    await loop.publish('answer', payload)
+    if (++seen === COUNT) break
+  }
+  await Promise.all([asking, all])
+  assert.deepEqual(
+    answers,
+    Array.from({ length: COUNT }, (_, index) => index),
+  )
+  await Promise.all([loop.disconnect(), other.disconnect()])
+})

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, mock, test } from 'node:test'
+import { connectWithCustomAuthorizer } from '../dist/client.js'
 import { handedOut, sentSoFar, startPeer } from './support/scripted-peer.mjs'
 
 const peer = await startPeer()
@@ -58,6 +59,21 @@ test('messages that nobody wants wait for a subscription that matches them, and 
   await link.grant()
   await second
   assert.deepEqual(got, ['b/1', 'a/1'])
+  await connection.disconnect()
+})
+
+test('a message right behind CONNACK reaches who subscribes first thing', async () => {
+  const connecting = connectWithCustomAuthorizer({ ...peer.where, cleanSession: false, clientId: 'me' })
+  const link = await peer.accept()
+  await link.expect('connect')
+  link.send({ cmd: 'connack', returnCode: 0, reasonCode: 0, sessionPresent: true }, stored(1))
+  const connection = await connecting
+  const got = []
+  const subscribing = connection.subscribe('t', {}, ({ topic }) => got.push(topic))
+  await link.grant()
+  await subscribing
+  await handedOut(connection, link)
+  assert.deepEqual(got, ['t'])
   await connection.disconnect()
 })
 

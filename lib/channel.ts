@@ -226,13 +226,14 @@ export class Channel implements Receiver, Owner {
   message(arrival: Arrival): void {
     const message = new ReceivedMessage(arrival, this.#options.manualAck, this.#consumed)
     const { filters } = arrival
-    if (filters.length > 0) {
-      // Taken down before the first is called: handlers may come and go meanwhile.
-      const uses = filters.flatMap((id) => [...(this.#filtersById.get(id)?.uses ?? [])])
-      for (const use of uses.length > 1 ? new Set(uses) : uses) FilterUse.deliver(use, message)
-    }
+    const uses =
+      filters.length > 0
+        ? usesOf(filters.map((id) => this.#filtersById.get(id)))
+        : this.#usesMatching(message.topic)
+    for (const use of uses) FilterUse.deliver(use, message)
     // With a filter of its own the message was wanted, even if the use has ended since.
-    if (!this.#offer(message) && filters.length === 0) this.#keepUnclaimed(message)
+    const wanted = filters.length > 0 || uses.size > 0
+    if (!this.#offer(message) && !wanted) this.#keepUnclaimed(message)
     ReceivedMessage.release(message)
   }
 
@@ -369,6 +370,12 @@ export class Channel implements Receiver, Owner {
     return this.#operation(undefined, (token) => this.#native.unsubscribe(token, [...filters]))
   }
 
+  /** The uses for a message of which the connection's task knew none: their filters may be on their way to it. */
+  #usesMatching(topic: string): Set<FilterUse> {
+    const entries = [...this.#filters.values()]
+    return usesOf(entries.filter(({ filter }) => this.#native.matches(filter, topic)))
+  }
+
   /** Offers a message to those who want all. */
   #offer(message: ReceivedMessage): boolean {
     const { onMessage } = this.#options
@@ -387,11 +394,7 @@ export class Channel implements Receiver, Owner {
     const unclaimed = this.#unclaimed
     this.#unclaimed = []
     for (const message of unclaimed) {
-      const uses = new Set<FilterUse>()
-      for (const entry of this.#filters.values()) {
-        if (!this.#native.matches(entry.filter, message.topic)) continue
-        for (const use of entry.uses) uses.add(use)
-      }
+      const uses = this.#usesMatching(message.topic)
       for (const use of uses) FilterUse.deliver(use, message)
       if (this.#offer(message) || uses.size > 0) ReceivedMessage.release(message)
       else this.#unclaimed.push(message)
@@ -438,6 +441,11 @@ class Refusal extends Error {
   ) {
     super(error.message)
   }
+}
+
+/** Each use once, as they are now: handlers may come and go while it is walked. */
+function usesOf(entries: readonly (FilterEntry | undefined)[]): Set<FilterUse> {
+  return new Set(entries.flatMap((entry) => (entry === undefined ? [] : [...entry.uses])))
 }
 
 function ignore(): void {}
