@@ -118,6 +118,20 @@ test('5 s after CONNACK what nobody wants is acknowledged, dropped, counted and 
   }
 })
 
+test('what nobody wants is acknowledged after 5 s with manualAck too', async () => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  try {
+    const { connection, link } = await peer.connect({ manualAck: true })
+    link.send(stored(1))
+    await handedOut(connection, link)
+    mock.timers.tick(5_000)
+    assert.deepEqual(await acks(connection, link), [1])
+    await connection.disconnect()
+  } finally {
+    mock.timers.reset()
+  }
+})
+
 test('after 5 s a listener still gets what comes later', async () => {
   mock.timers.enable({ apis: ['setTimeout'] })
   try {

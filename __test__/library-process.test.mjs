@@ -201,3 +201,27 @@ test('a connection that nobody holds any more goes on as long as it is reference
   link.send({ cmd: 'publish', topic: 'still here', payload: '' })
   assert.equal((await exited).stdout, 'still here\n')
 })
+
+test('connections that have ended can be collected', async () => {
+  const { exited } = runScript(
+    `const ended = []
+     await (async () => {
+       for (let round = 0; round < 20; round++) {
+         const connection = await connectWithCustomAuthorizer(input)
+         connection.on('message', () => {})
+         ended.push(new WeakRef(connection))
+         await connection.disconnect()
+       }
+     })()
+     for (let round = 0; round < 5; round++) {
+       await new Promise((resolve) => setImmediate(resolve))
+       gc()
+     }
+     // The last may still be in a register or on the stack.
+     console.log(ended.filter((each) => each.deref() !== undefined).length <= 1)`,
+    peer.where,
+    ['--expose-gc'],
+  )
+  for (let round = 0; round < 20; round++) await peer.welcome()
+  assert.deepEqual(await exited, { ...QUIET, stdout: 'true\n' })
+})

@@ -61,13 +61,14 @@ test('a message right behind SUBACK reaches the handler, and an earlier one too'
 
 test('the code behind `await subscribe` runs before the messages behind SUBACK are handed out', async () => {
   const { connection, link } = await peer.connect()
-  const subscribing = connection.subscribe('t', {}, () => assert.equal(ready, true))
-  let ready = false
+  const order = []
+  const subscribing = connection.subscribe('t', {}, () => order.push('message'))
   const { messageId } = await link.expect('subscribe')
   link.send({ cmd: 'suback', messageId, granted: [1] }, publish('t'))
   await subscribing
-  ready = true
+  order.push('subscribed')
   await handedOut(connection, link)
+  assert.deepEqual(order, ['subscribed', 'message'])
   await connection.disconnect()
 })
 

@@ -232,7 +232,7 @@ export class Channel implements Receiver, Owner {
         : this.#usesMatching(message.topic)
     for (const use of uses) FilterUse.deliver(use, message)
     // With a filter of its own the message was wanted, even if the use has ended since.
-    const wanted = filters.length > 0 || uses.size > 0
+    const wanted = filters.length > 0 || uses.length > 0
     if (!this.#offer(message) && !wanted) this.#keepUnclaimed(message)
     ReceivedMessage.release(message)
   }
@@ -371,7 +371,7 @@ export class Channel implements Receiver, Owner {
   }
 
   /** The uses for a message of which the connection's task knew none: their filters may be on their way to it. */
-  #usesMatching(topic: string): Set<FilterUse> {
+  #usesMatching(topic: string): readonly FilterUse[] {
     const entries = [...this.#filters.values()]
     return usesOf(entries.filter(({ filter }) => this.#native.matches(filter, topic)))
   }
@@ -396,7 +396,7 @@ export class Channel implements Receiver, Owner {
     for (const message of unclaimed) {
       const uses = this.#usesMatching(message.topic)
       for (const use of uses) FilterUse.deliver(use, message)
-      if (this.#offer(message) || uses.size > 0) ReceivedMessage.release(message)
+      if (this.#offer(message) || uses.length > 0) ReceivedMessage.release(message)
       else this.#unclaimed.push(message)
     }
   }
@@ -443,9 +443,10 @@ class Refusal extends Error {
   }
 }
 
-/** Each use once, as they are now: handlers may come and go while it is walked. */
-function usesOf(entries: readonly (FilterEntry | undefined)[]): Set<FilterUse> {
-  return new Set(entries.flatMap((entry) => (entry === undefined ? [] : [...entry.uses])))
+/** Each use once, as they are now: handlers may come and go while the list is walked. */
+function usesOf(entries: readonly (FilterEntry | undefined)[]): readonly FilterUse[] {
+  if (entries.length === 1) return [...(entries[0]?.uses ?? [])]
+  return [...new Set(entries.flatMap((entry) => [...(entry?.uses ?? [])]))]
 }
 
 function ignore(): void {}

@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     panic::RefUnwindSafe,
     sync::{
-        Arc, Mutex, OnceLock, PoisonError,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -33,7 +33,7 @@ type RingFunction = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
 
 /// Rings for a whole environment. libuv walks every handle on each wake, so one for each connection would cost them all.
 pub(crate) struct Bell {
-    ring: OnceLock<RingFunction>,
+    ring: RingFunction,
     rung: AtomicBool,
     ready: Mutex<VecDeque<Arc<Outbox>>>,
 }
@@ -48,10 +48,8 @@ impl Bell {
     }
 
     fn ring(&self) {
-        if let Some(ring) = self.ring.get() {
-            // An environment that is going away answers `Closing`: nobody is left to hear.
-            let _status = ring.call((), ThreadsafeFunctionCallMode::NonBlocking);
-        }
+        // An environment that is going away answers `Closing`: nobody is left to hear.
+        let _status = self.ring.call((), ThreadsafeFunctionCallMode::NonBlocking);
     }
 
     /// The next outbox with something in it. `None` arms the bell again.
@@ -118,11 +116,10 @@ impl Environment {
             .callee_handled::<false>()
             .build()?;
         let bell = Bell {
-            ring: OnceLock::new(),
+            ring,
             rung: AtomicBool::new(false),
             ready: Mutex::default(),
         };
-        let _first = bell.ring.set(ring);
         Ok(Self {
             bell: Arc::new(bell),
             current: RefCell::default(),
@@ -211,17 +208,15 @@ impl Environment {
     /// Whether the bell keeps the process alive.
     #[napi(catch_unwind)]
     pub fn hold(&self, env: &Env, hold: bool) {
-        let Some(ring) = self.bell.ring.get() else {
-            return;
-        };
+        let ring = self.bell.ring.raw();
         // SAFETY: Node-API has no safe form of these calls that takes a shared reference. They need the thread of the
         // environment, which this is, since `env` was given to a call from JavaScript; and a function that is not
         // finalized, which `self` keeps from happening by owning it. Both only set a flag in the event loop's handle.
         let _status = unsafe {
             if hold {
-                sys::napi_ref_threadsafe_function(env.raw(), ring.raw())
+                sys::napi_ref_threadsafe_function(env.raw(), ring)
             } else {
-                sys::napi_unref_threadsafe_function(env.raw(), ring.raw())
+                sys::napi_unref_threadsafe_function(env.raw(), ring)
             }
         };
     }
