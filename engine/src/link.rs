@@ -143,7 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                     );
                     return Err(Failure::protocol(message));
                 };
-                self.inbound.advance(length);
+                self.inbound = BytesMut::from(&self.inbound[length..]);
                 self.stopped = !self.inbound.is_empty();
                 return Ok(*connack);
             }
@@ -464,3 +464,6 @@ fn trace_packets<E: Events>(what: &str, mut packets: &[u8], events: &mut E) {
         packets = &packets[frame.len..];
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -233,3 +233,6 @@ fn panic_failure(panic: &(dyn Any + Send)) -> Failure {
     )
     .with_cause(what)
 }
+
+#[cfg(test)]
+mod tests;

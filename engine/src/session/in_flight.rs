@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::Token;
+use super::{Token, request::Kind};
 use crate::wire::OutboundPublish;
 
 /// How many packet ids MQTT has: 1 to 65,535, shared by all that is acknowledged (MQTT 5 section 2.2.1).
@@ -34,15 +34,10 @@ pub(super) enum Unacknowledged {
         token: Token,
         packet: OutboundPublish,
     },
-    /// The filters `first..first + count` of a SUBSCRIBE.
-    Subscribe {
+    /// The filters `first..first + count` of a SUBSCRIBE or UNSUBSCRIBE.
+    Request {
         token: Token,
-        first: usize,
-        count: usize,
-    },
-    /// The same of an UNSUBSCRIBE.
-    Unsubscribe {
-        token: Token,
+        kind: Kind,
         first: usize,
         count: usize,
     },
@@ -225,8 +220,9 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(60);
 
     fn subscribe(token: Token) -> Unacknowledged {
-        Unacknowledged::Subscribe {
+        Unacknowledged::Request {
             token,
+            kind: Kind::Subscribe,
             first: 0,
             count: 1,
         }
@@ -234,9 +230,7 @@ mod tests {
 
     fn token(what: Unacknowledged) -> Token {
         match what {
-            Unacknowledged::Publish { token, .. }
-            | Unacknowledged::Subscribe { token, .. }
-            | Unacknowledged::Unsubscribe { token, .. } => token,
+            Unacknowledged::Publish { token, .. } | Unacknowledged::Request { token, .. } => token,
             Unacknowledged::Abandoned { .. } => Token::MAX,
         }
     }

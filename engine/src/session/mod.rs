@@ -12,6 +12,9 @@ use tokio::time::Instant;
 mod deliveries;
 mod in_flight;
 mod keep_alive;
+mod operation;
+mod receive;
+mod request;
 mod subscriptions;
 #[cfg(test)]
 mod tests;
@@ -22,19 +25,19 @@ use self::{
     deliveries::Deliveries,
     in_flight::{InFlight, Unacknowledged},
     keep_alive::{Due, KeepAlive},
+    operation::Operation,
+    request::Request,
     subscriptions::Subscriptions,
 };
 use crate::{
     error::{Code, Failure, Result, Stage},
-    events::{Connected, Events, Message},
+    events::{Connected, Events},
     limits::quoted,
     options::{Level, Options},
-    reason::reason_name,
     shared::{Counters, Number, Shared},
     wire::{
-        Ack, ConnAck, Connect, Inbound, OutboundPublish, Publish, Reason, SubAck, Version,
-        encode_connect, encode_disconnect, encode_pingreq, encode_puback, encode_subscribe,
-        encode_unsubscribe,
+        ConnAck, Connect, OutboundPublish, Version, encode_connect, encode_disconnect,
+        encode_pingreq, encode_puback,
     },
 };
 
@@ -108,29 +111,6 @@ pub struct Session {
     keep_alive: KeepAlive,
     disconnect_by: Option<Instant>,
     matching: Vec<FilterId>,
-}
-
-enum Operation {
-    Publish {
-        token: Token,
-        packet: OutboundPublish,
-    },
-    Subscribe {
-        token: Token,
-        filters: Vec<Filter>,
-    },
-    Unsubscribe {
-        token: Token,
-        filters: Vec<Box<str>>,
-    },
-}
-
-struct Request {
-    filters: Vec<(Box<str>, u64)>,
-    codes: Vec<u8>,
-    /// Packets that are not acknowledged yet.
-    packets: usize,
-    reason_string: Option<String>,
 }
 
 impl Session {
@@ -221,12 +201,12 @@ impl Session {
                 self.queue.push_back(Operation::Publish { token, packet });
             }
             Command::Subscribe { token, filters } => {
-                self.queue
-                    .push_back(Operation::Subscribe { token, filters });
+                let request = Request::subscribe(filters, self.filters_per_packet());
+                self.queue.push_back(Operation::Request { token, request });
             }
             Command::Unsubscribe { token, filters } => {
-                self.queue
-                    .push_back(Operation::Unsubscribe { token, filters });
+                let request = Request::unsubscribe(filters, self.filters_per_packet());
+                self.queue.push_back(Operation::Request { token, request });
             }
             Command::Withdraw { token } => self.withdraw(token, events),
             Command::Consumed { from, count } => {
@@ -260,32 +240,6 @@ impl Session {
         while let Some((_, token)) = self.flushing.pop_front_if(|(end, _)| *end <= self.sent) {
             events.published(token, 0, 0);
         }
-    }
-
-    /// Takes one packet. A failure ends the link.
-    pub fn receive(
-        &mut self,
-        packet: Inbound<'_>,
-        now: Instant,
-        events: &mut impl Events,
-    ) -> Result<Flow> {
-        match packet {
-            Inbound::Publish(publish) => return self.deliver(&publish, events),
-            Inbound::PubAck(ack) => self.puback(&ack, events),
-            Inbound::SubAck(ack) => self.suback(&ack, events)?,
-            Inbound::UnsubAck(ack) => self.unsuback(&ack, events)?,
-            Inbound::PingResp => {
-                if let Some(round_trip) = self.keep_alive.answered(now) {
-                    let micros = round_trip.as_micros().max(1) as u64;
-                    self.counters.set(Number::Ping, micros);
-                }
-            }
-            Inbound::Disconnect(reason) => return Err(server_disconnect(reason)),
-            Inbound::ConnAck(_) => {
-                return Err(Failure::protocol("the server sent a second CONNACK"));
-            }
-        }
-        Ok(Flow::Continue)
     }
 
     /// Bytes have arrived.
@@ -415,8 +369,9 @@ impl Session {
                 packet.qos() == 0
                     || (self.in_flight.publishes() < self.window && self.in_flight.free_ids() > 0)
             }
-            Some(Operation::Subscribe { filters, .. }) => self.has_ids(filters.len()),
-            Some(Operation::Unsubscribe { filters, .. }) => self.has_ids(filters.len()),
+            Some(Operation::Request { request, .. }) => {
+                self.in_flight.free_ids() >= request.packets().count()
+            }
         };
         if !writable {
             return false;
@@ -426,19 +381,15 @@ impl Session {
             Some(Operation::Publish { token, packet }) => {
                 self.write_publish(token, packet, now, out)
             }
-            Some(Operation::Subscribe { token, filters }) => {
-                self.write_subscribe(token, &filters, now, out);
-            }
-            Some(Operation::Unsubscribe { token, filters }) => {
-                self.write_unsubscribe(token, &filters, now, out);
+            Some(Operation::Request { token, request }) => {
+                self.write_request(token, request, now, out)
             }
         }
         true
     }
 
-    /// Whether there are packet ids for a request with so many filters.
-    fn has_ids(&self, filters: usize) -> bool {
-        self.in_flight.free_ids() >= filters.div_ceil(self.options.limits.filters_per_subscribe)
+    fn filters_per_packet(&self) -> usize {
+        self.options.limits.filters_per_subscribe
     }
 
     fn write_publish(
@@ -464,256 +415,26 @@ impl Session {
         }
     }
 
-    fn write_subscribe(
+    fn write_request(
         &mut self,
         token: Token,
-        filters: &[Filter],
+        mut request: Request,
         now: Instant,
         out: &mut BytesMut,
     ) {
-        let per_packet = self.options.limits.filters_per_subscribe;
-        let requested = filters
-            .iter()
-            .map(|wanted| {
-                let request = self.subscriptions.insert(&wanted.filter, wanted.id);
-                (wanted.filter.clone(), request)
-            })
-            .collect();
-        self.requests
-            .insert(token, Request::new(requested, per_packet));
-        for (index, chunk) in filters.chunks(per_packet).enumerate() {
-            let what = Unacknowledged::Subscribe {
+        request.number(&mut self.subscriptions);
+        for (first, count) in request.packets() {
+            let kind = request.kind();
+            let what = Unacknowledged::Request {
                 token,
-                first: index * per_packet,
-                count: chunk.len(),
+                kind,
+                first,
+                count,
             };
             let packet_id = self.in_flight.insert(what, now);
-            let wanted: Vec<(&str, u8)> = chunk
-                .iter()
-                .map(|wanted| (&*wanted.filter, wanted.qos))
-                .collect();
-            encode_subscribe(self.options.version, packet_id, &wanted, out);
+            request.encode(self.options.version, packet_id, first..first + count, out);
         }
-    }
-
-    fn write_unsubscribe(
-        &mut self,
-        token: Token,
-        filters: &[Box<str>],
-        now: Instant,
-        out: &mut BytesMut,
-    ) {
-        let per_packet = self.options.limits.filters_per_subscribe;
-        let requested = filters
-            .iter()
-            .map(|filter| {
-                let request = self.subscriptions.request(filter).unwrap_or_default();
-                (filter.clone(), request)
-            })
-            .collect();
-        self.requests
-            .insert(token, Request::new(requested, per_packet));
-        for (index, chunk) in filters.chunks(per_packet).enumerate() {
-            let what = Unacknowledged::Unsubscribe {
-                token,
-                first: index * per_packet,
-                count: chunk.len(),
-            };
-            let packet_id = self.in_flight.insert(what, now);
-            let filters: Vec<&str> = chunk.iter().map(|filter| &**filter).collect();
-            encode_unsubscribe(self.options.version, packet_id, &filters, out);
-        }
-    }
-
-    fn deliver(&mut self, publish: &Publish<'_>, events: &mut impl Events) -> Result<Flow> {
-        if publish.topic_alias.is_some() {
-            // We announce no Topic Alias Maximum, so every alias is out of range (MQTT 5 section 3.3.2.3.4).
-            return Err(Failure::protocol(
-                "the server sent a topic alias that it was not offered",
-            ));
-        }
-        let size = publish.topic.len() + publish.payload.len();
-        if !self.deliveries.has_credit() {
-            if !self.is_waiting() {
-                return Ok(Flow::Stop);
-            }
-            if publish.qos == 0 {
-                if !self.make_room(size, events) {
-                    return Ok(Flow::Continue);
-                }
-            } else if self.deliveries.is_flooded() {
-                return Err(Failure::protocol(
-                    "the server sent far more unacknowledged messages than `receive` allows",
-                ));
-            }
-        }
-        self.counters.add(Number::MessagesReceived, 1);
-        self.matching.clear();
-        self.subscriptions
-            .matching(publish.topic, &mut self.matching);
-        let number = self.deliveries.push(publish.packet_id, size);
-        events.message(&Message {
-            number,
-            topic: publish.topic,
-            payload: publish.payload,
-            qos: publish.qos,
-            retain: publish.retain,
-            dup: publish.dup,
-            filters: &self.matching,
-        });
-        Ok(Flow::Continue)
-    }
-
-    /// Drops QoS 0 messages, the oldest first, until there is credit, or room in place of theirs for one of `size`
-    /// bytes. If they are not enough, the new one is dropped as well.
-    fn make_room(&mut self, size: usize, events: &mut impl Events) -> bool {
-        let mut freed = 0;
-        loop {
-            self.counters.add(Number::Dropped, 1);
-            let Some(number) = events.discard_oldest_qos0() else {
-                return false;
-            };
-            freed += self.deliveries.consume(number, 1);
-            if self.deliveries.has_credit() || freed >= size {
-                return true;
-            }
-        }
-    }
-
-    fn puback(&mut self, ack: &Ack, events: &mut impl Events) {
-        match self.in_flight.get(ack.packet_id) {
-            Some(Unacknowledged::Publish { .. } | Unacknowledged::Abandoned { publish: true }) => {}
-            _ => return self.unknown("PUBACK", ack.packet_id, events),
-        }
-        let Some(Unacknowledged::Publish { token, packet }) = self.in_flight.remove(ack.packet_id)
-        else {
-            return;
-        };
-        self.shared.budget.release(packet.len());
-        let Reason { code, string } = &ack.reason;
-        if *code < 0x80 {
-            events.published(token, ack.packet_id, *code);
-            return;
-        }
-        let message = format!(
-            "the server refused the message on topic {}: {} (0x{code:02x})",
-            quoted(packet.topic()),
-            reason_name(*code)
-        );
-        let failure = Failure::new(Code::PublishRejected, Stage::Operation, message);
-        events.failed(token, &failure.with_reason(*code, string.clone()));
-    }
-
-    fn suback(&mut self, ack: &SubAck<'_>, events: &mut impl Events) -> Result<()> {
-        let Some((token, first, count)) =
-            self.in_flight
-                .get(ack.packet_id)
-                .and_then(|what| match what {
-                    Unacknowledged::Subscribe {
-                        token,
-                        first,
-                        count,
-                    } => Some((*token, *first, *count)),
-                    _ => None,
-                })
-        else {
-            self.acknowledge_abandoned("SUBACK", ack.packet_id, events);
-            return Ok(());
-        };
-        if ack.codes.len() != count {
-            return Err(Failure::protocol(format!(
-                "the server answered {count} filters with {} codes",
-                ack.codes.len()
-            )));
-        }
-        self.in_flight.remove(ack.packet_id);
-        let Some(request) = self.requests.get_mut(&token) else {
-            return Ok(());
-        };
-        for ((filter, number), code) in request.filters[first..].iter().zip(ack.codes) {
-            if *code < 0x80 {
-                self.subscriptions.grant(filter);
-            } else {
-                self.subscriptions.refuse(filter, *number);
-            }
-        }
-        let Some(done) = self.answer(token, first, ack) else {
-            return Ok(());
-        };
-        if done.codes.iter().all(|code| *code < 0x80) {
-            events.subscribed(token, ack.packet_id, &done.codes);
-        } else {
-            events.refused(token, &done.codes, &subscribe_rejected(&done));
-        }
-        Ok(())
-    }
-
-    fn unsuback(&mut self, ack: &SubAck<'_>, events: &mut impl Events) -> Result<()> {
-        let Some((token, first, count)) =
-            self.in_flight
-                .get(ack.packet_id)
-                .and_then(|what| match what {
-                    Unacknowledged::Unsubscribe {
-                        token,
-                        first,
-                        count,
-                    } => Some((*token, *first, *count)),
-                    _ => None,
-                })
-        else {
-            self.acknowledge_abandoned("UNSUBACK", ack.packet_id, events);
-            return Ok(());
-        };
-        if !ack.codes.is_empty() && ack.codes.len() != count {
-            return Err(Failure::protocol(format!(
-                "the server answered {count} filters with {} codes",
-                ack.codes.len()
-            )));
-        }
-        self.in_flight.remove(ack.packet_id);
-        let Some(request) = self.requests.get_mut(&token) else {
-            return Ok(());
-        };
-        for (filter, number) in &request.filters[first..first + count] {
-            self.subscriptions.remove(filter, *number);
-        }
-        if let Some(done) = self.answer(token, first, ack) {
-            events.unsubscribed(token, ack.packet_id, &done.codes);
-        }
-        Ok(())
-    }
-
-    /// Notes the codes of one packet; gives the whole request once each of its packets is acknowledged.
-    fn answer(&mut self, token: Token, first: usize, ack: &SubAck<'_>) -> Option<Request> {
-        let request = self.requests.get_mut(&token)?;
-        request.codes[first..first + ack.codes.len()].copy_from_slice(ack.codes);
-        request.reason_string = request.reason_string.take().or_else(|| ack.string.clone());
-        request.packets -= 1;
-        if request.packets > 0 {
-            return None;
-        }
-        let done = self.requests.remove(&token)?;
-        self.shared.budget.release(done.size());
-        Some(done)
-    }
-
-    /// A late answer to what was given up frees its id; any other is only worth a note, since IoT Core promises no
-    /// order of acknowledgements.
-    fn acknowledge_abandoned(&mut self, packet: &str, packet_id: u16, events: &mut impl Events) {
-        match self.in_flight.get(packet_id) {
-            Some(Unacknowledged::Abandoned { publish: false }) => {
-                drop(self.in_flight.remove(packet_id))
-            }
-            _ => self.unknown(packet, packet_id, events),
-        }
-    }
-
-    fn unknown(&self, packet: &str, packet_id: u16, events: &mut impl Events) {
-        if self.logs(Level::Debug) {
-            let message =
-                format!("{packet} for packet id {packet_id}, under which nothing is waiting");
-            events.log(Level::Debug, &message);
-        }
+        self.requests.insert(token, request);
     }
 
     fn withdraw(&mut self, token: Token, events: &mut impl Events) {
@@ -739,8 +460,7 @@ impl Session {
                     format!("the message on topic {}", quoted(packet.topic())),
                 )
             }
-            Unacknowledged::Subscribe { token, first, .. }
-            | Unacknowledged::Unsubscribe { token, first, .. } => {
+            Unacknowledged::Request { token, first, .. } => {
                 // The other packets of the same request have nobody to report to.
                 let Some(request) = self.requests.remove(&token) else {
                     return;
@@ -748,10 +468,7 @@ impl Session {
                 self.shared.budget.release(request.size());
                 (
                     token,
-                    format!(
-                        "the request for filter {}",
-                        quoted(&request.filters[first].0)
-                    ),
+                    format!("the request for filter {}", quoted(request.filter(first))),
                 )
             }
             Unacknowledged::Abandoned { .. } => return,
@@ -765,80 +482,4 @@ impl Session {
             &Failure::new(Code::AckTimeout, Stage::Operation, message),
         );
     }
-}
-
-impl Operation {
-    fn token(&self) -> Token {
-        match self {
-            Self::Publish { token, .. }
-            | Self::Subscribe { token, .. }
-            | Self::Unsubscribe { token, .. } => *token,
-        }
-    }
-
-    /// What it took of the budget.
-    fn size(&self) -> usize {
-        match self {
-            Self::Publish { packet, .. } => packet.len(),
-            Self::Subscribe { filters, .. } => {
-                filters.iter().map(|wanted| wanted.filter.len()).sum()
-            }
-            Self::Unsubscribe { filters, .. } => filters.iter().map(|filter| filter.len()).sum(),
-        }
-    }
-}
-
-impl Request {
-    fn new(filters: Vec<(Box<str>, u64)>, per_packet: usize) -> Self {
-        Self {
-            codes: vec![0; filters.len()],
-            packets: filters.len().div_ceil(per_packet),
-            filters,
-            reason_string: None,
-        }
-    }
-
-    fn size(&self) -> usize {
-        self.filters.iter().map(|(filter, _)| filter.len()).sum()
-    }
-}
-
-fn subscribe_rejected(request: &Request) -> Failure {
-    let refused: Vec<String> = request
-        .filters
-        .iter()
-        .zip(&request.codes)
-        .filter(|(_, code)| **code >= 0x80)
-        .map(|((filter, _), code)| {
-            format!("{}: {} (0x{code:02x})", quoted(filter), reason_name(*code))
-        })
-        .collect();
-    let first = request
-        .codes
-        .iter()
-        .copied()
-        .find(|code| *code >= 0x80)
-        .unwrap_or(0x80);
-    let message = format!(
-        "the server refused {} of {} filters: {}",
-        refused.len(),
-        request.filters.len(),
-        refused.join("; ")
-    );
-    Failure::new(Code::SubscribeRejected, Stage::Operation, message)
-        .with_reason(first, request.reason_string.clone())
-}
-
-fn server_disconnect(reason: Reason) -> Failure {
-    let Reason { code, string } = reason;
-    let kind = if code == 0x8e {
-        Code::SessionTakenOver
-    } else {
-        Code::ServerDisconnect
-    };
-    let message = format!(
-        "the server ended the connection: {} (0x{code:02x})",
-        reason_name(code)
-    );
-    Failure::new(kind, Stage::Session, message).with_reason(code, string)
 }

@@ -159,7 +159,8 @@ fn certificate_failure(reason: &CertificateError, at: &str, host: &str) -> Failu
             "is for another name",
             "Check the endpoint for a typing error, or for an address in place of its name.",
         ),
-        CertificateError::UnknownIssuer => (
+        // A bad signature: the authority has the name of a trusted one, and another key, as when it was made anew.
+        CertificateError::UnknownIssuer | CertificateError::BadSignature => (
             "comes from an authority that is not trusted here",
             "For IoT Core's own endpoints use the name that holds `-ats` and leave tls.ca out. A proxy that inspects TLS shows its own issuer: add its authority to tls.ca. A private authority belongs there as well.",
         ),

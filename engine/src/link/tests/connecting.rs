@@ -1,0 +1,95 @@
+use tokio::io::{AsyncWriteExt, duplex};
+
+use super::kit::{Peer, connected, start};
+use crate::{
+    error::{Code, Stage},
+    testing::{
+        Event, Sent,
+        server::{CONNACK, publish},
+    },
+};
+
+fn message(number: u64, payload: &[u8]) -> Event {
+    Event::Message {
+        number,
+        topic: "t".to_owned(),
+        payload: payload.to_owned(),
+        qos: 0,
+        filters: Vec::new(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connack_and_what_follows_it_may_be_cut_anywhere() {
+    let bytes = [CONNACK, &publish(0, "t", b"1"), &publish(0, "t", b"2")].concat();
+    for cut in 0..=bytes.len() {
+        let (near, far) = duplex(1_000);
+        let running = start(near, |_| {});
+        let mut peer = Peer::new(far);
+        assert_eq!(peer.next().await, Some(Sent::Connect));
+        peer.send(&bytes[..cut]).await;
+        // The clock moves once the link has done all that it can.
+        tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+        peer.send(&bytes[cut..]).await;
+        let arrived = running
+            .events
+            .until("both", |events| events.len() == 2)
+            .await;
+        assert_eq!(arrived, [message(0, b"1"), message(1, b"2")], "{cut}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn packets_may_come_byte_by_byte_in_both_directions() {
+    let (mut running, mut peer) = connected(1, |_| {}).await;
+    peer.send(&publish(0, "t", &[7; 300])).await;
+    assert_eq!(running.messages(1).await, [0]);
+    running.publish(1, &[8; 300], 0);
+    let Some(Sent::Publish { payload, .. }) = peer.next().await else {
+        panic!()
+    };
+    assert_eq!(payload, [8; 300]);
+    assert_eq!(running.events.outcomes(1).await, [1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_close_before_connack_has_its_own_code() {
+    for sent in [0, 2] {
+        let (near, far) = duplex(1_000);
+        let running = start(near, |_| {});
+        let mut peer = Peer::new(far);
+        peer.next().await;
+        peer.send(&CONNACK[..sent]).await;
+        drop(peer);
+        let failure = running.failure().await;
+        assert_eq!(failure.code(), Code::ClosedBeforeConnack);
+        assert_eq!(failure.stage(), Stage::Connack);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_that_comes_before_connect_has_left_is_read() {
+    let (near, mut far) = duplex(8);
+    // The server answers and closes without having read.
+    far.write_all(&[0x20, 3, 0, 0x87, 0]).await.unwrap();
+    drop(far);
+    let options = crate::testing::options(|_| {});
+    let shared = std::sync::Arc::new(crate::shared::Shared::new(options.queue));
+    let options = std::sync::Arc::new(options);
+    let session = crate::session::Session::new(options.clone(), shared);
+    let mut link = super::super::Link::new(near, &options);
+    let connack = link.connect(&session, &options).await.unwrap();
+    assert_eq!(connack.code, 0x87);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_packet_in_place_of_connack_is_named() {
+    let (near, far) = duplex(1_000);
+    let running = start(near, |_| {});
+    let mut peer = Peer::new(far);
+    peer.next().await;
+    peer.send(&publish(0, "t", b"")).await;
+    let failure = running.failure().await;
+    assert_eq!(failure.code(), Code::Protocol);
+    assert!(failure.message().contains("PUBLISH in place of CONNACK"));
+}

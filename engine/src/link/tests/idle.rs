@@ -1,0 +1,158 @@
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    io::{DuplexStream, duplex},
+    sync::mpsc,
+    time::{Instant, sleep, timeout},
+};
+
+use super::{
+    super::{KEPT_BYTES, Link, SCRATCH},
+    kit::{Peer, connected},
+};
+use crate::{
+    handle::Handle,
+    session::{Command, Session},
+    shared::Shared,
+    testing::{
+        Recorder, Sent, options,
+        server::{self, CONNACK, publish},
+    },
+};
+
+/// A link that runs only while the test lets it, so that it can be looked into.
+struct Stepped {
+    link: Link<DuplexStream>,
+    session: Session,
+    handle: Handle,
+    commands: mpsc::UnboundedReceiver<Vec<Command>>,
+    events: Recorder,
+}
+
+impl Stepped {
+    async fn connected() -> (Self, Peer) {
+        let (near, far) = duplex(1 << 24);
+        let options = Arc::new(options(|options| {
+            options.limits = Some("none".to_owned());
+            options.keep_alive_seconds = Some(0.0);
+        }));
+        let shared = Arc::new(Shared::new(options.queue));
+        let (sender, commands) = mpsc::unbounded_channel();
+        let mut stepped = Self {
+            link: Link::new(near, &options),
+            session: Session::new(options.clone(), shared.clone()),
+            handle: Handle::new(options.clone(), shared, sender),
+            commands,
+            events: Recorder::default(),
+        };
+        let mut peer = Peer::new(far);
+        peer.send(CONNACK).await;
+        let connack = stepped.link.connect(&stepped.session, &options).await;
+        stepped
+            .session
+            .connected(&connack.unwrap(), None, Instant::now());
+        assert_eq!(peer.next().await, Some(Sent::Connect));
+        (stepped, peer)
+    }
+
+    /// Runs the link until it has done all that it can.
+    async fn run(&mut self) {
+        let running = self
+            .link
+            .run(&mut self.session, &mut self.commands, &mut self.events);
+        timeout(Duration::from_secs(1), running)
+            .await
+            .expect_err("it goes on");
+    }
+
+    fn held(&self) -> usize {
+        self.link.inbound.capacity() + self.link.outbound.capacity()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_link_holds_no_buffers() {
+    let (mut stepped, mut peer) = Stepped::connected().await;
+    stepped
+        .handle
+        .publish(1, "t", &[0; 10_000], 1, false)
+        .unwrap();
+    stepped.handle.flush();
+    peer.send(&publish(1, "t", &[0; 50_000])).await;
+    stepped.run().await;
+    assert_eq!(stepped.events.take().len(), 1);
+    assert!(matches!(peer.next().await, Some(Sent::Publish { .. })));
+    assert_eq!(stepped.held(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_incomplete_packet_is_kept() {
+    let (mut stepped, mut peer) = Stepped::connected().await;
+    peer.send(&publish(0, "t", &[0; 1_000_000])).await;
+    peer.send(&publish(0, "t", &[0; 100])[..50]).await;
+    stepped.run().await;
+    assert_eq!(stepped.events.take().len(), 1);
+    assert!((50..1_000).contains(&stepped.held()), "{}", stepped.held());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_buffer_that_has_grown_large_is_given_back() {
+    let (mut stepped, mut peer) = Stepped::connected().await;
+    let large = vec![0; 8 * KEPT_BYTES];
+    stepped.handle.publish(1, "t", &large, 0, false).unwrap();
+    stepped.handle.flush();
+    stepped.run().await;
+    assert!(matches!(peer.next().await, Some(Sent::Publish { .. })));
+    assert_eq!(stepped.held(), 0);
+    let mut scratch = SCRATCH.take().unwrap();
+    assert!(!scratch.outbound.try_reclaim(KEPT_BYTES + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_buffer_of_a_thread_is_used_again() {
+    let (mut stepped, _peer) = Stepped::connected().await;
+    stepped
+        .handle
+        .publish(1, "t", &[0; 10_000], 0, false)
+        .unwrap();
+    stepped.handle.flush();
+    stepped.run().await;
+    let mut scratch = SCRATCH.take().unwrap();
+    assert!(scratch.outbound.try_reclaim(10_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_link_is_not_polled() {
+    let (mut running, mut peer) = connected(1_000, |_| {}).await;
+    running.publish(1, b"", 0);
+    running.events.outcomes(1).await;
+    peer.next().await;
+    let before = running.events.flushes();
+    sleep(Duration::from_secs(1_000_000)).await;
+    assert!(running.events.flushes() - before < 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ping_costs_a_few_polls_and_no_more() {
+    let (running, mut peer) =
+        connected(1_000, |options| options.keep_alive_seconds = Some(60.0)).await;
+    assert_eq!(peer.next().await, Some(Sent::PingReq));
+    peer.send(server::PINGRESP).await;
+    let before = running.events.flushes();
+    for _ in 0..100 {
+        assert_eq!(peer.next().await, Some(Sent::PingReq));
+        peer.send(server::PINGRESP).await;
+    }
+    let polls = running.events.flushes() - before;
+    assert!(polls <= 400, "{polls}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_link_that_waits_for_room_is_not_polled() {
+    let (mut running, _peer) = connected(1_000, |_| {}).await;
+    running.publish(1, &[0; 100_000], 0);
+    sleep(Duration::from_secs(1)).await;
+    let before = running.events.flushes();
+    sleep(Duration::from_secs(25)).await;
+    assert_eq!(running.events.flushes(), before);
+}

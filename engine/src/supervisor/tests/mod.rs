@@ -1,0 +1,9 @@
+//! A whole connection, against a server in this process.
+
+/// A connection with a host and a server that the test plays.
+mod kit;
+
+/// What can go wrong on the way to CONNACK, each with its code and stage.
+mod connecting;
+/// Operations before, during and after; panics.
+mod settling;
