@@ -91,6 +91,31 @@ mod tests {
     }
 
     #[test]
+    fn what_two_threads_take_and_give_back_at_the_same_time_adds_up() {
+        let budget = Budget::new(Bounds {
+            messages: 50,
+            bytes: 1_000,
+        });
+        let (accepted, settled) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for bytes in settled {
+                    budget.release(bytes);
+                }
+            });
+            for bytes in 0..200_000 {
+                let bytes = bytes % 40;
+                if budget.reserve(bytes).is_ok() {
+                    assert!(budget.messages() <= 50);
+                    accepted.send(bytes).unwrap();
+                }
+            }
+            drop(accepted);
+        });
+        assert_eq!(budget.used.into_inner(), 0);
+    }
+
+    #[test]
     fn an_operation_larger_than_the_bound_can_be_sent_alone() {
         let budget = Budget::new(Bounds {
             messages: 2,

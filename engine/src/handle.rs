@@ -193,3 +193,6 @@ fn check_qos(qos: u8) -> Result<()> {
 fn limit(message: &str) -> Failure {
     Failure::new(Code::Limit, Stage::Operation, message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -325,3 +325,6 @@ fn uuid() -> String {
         &hex[20..]
     )
 }
+
+#[cfg(test)]
+mod tests;

@@ -172,3 +172,6 @@ fn certificate_failure(reason: &CertificateError, at: &str, host: &str) -> Failu
     let message = format!("the certificate of {at} {what} (for {host})");
     Failure::new(Code::TlsCertificate, Stage::Tls, message).with_hint(hint)
 }
+
+#[cfg(test)]
+mod tests;

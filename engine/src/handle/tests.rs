@@ -1,0 +1,159 @@
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+
+use super::*;
+use crate::{
+    options::ConnectOptions,
+    testing::options,
+    wire::{ConnAck, Inbound, Version, next_frame, read},
+};
+
+type Batches = UnboundedReceiver<Vec<Command>>;
+
+fn handle(change: impl FnOnce(&mut ConnectOptions)) -> (Handle, Batches) {
+    let options = Arc::new(options(change));
+    let shared = Arc::new(Shared::new(options.queue));
+    let (sender, batches) = unbounded_channel();
+    (Handle::new(options, shared, sender), batches)
+}
+
+fn granted(properties: &[u8]) -> Handle {
+    let (handle, _) = handle(|_| {});
+    let length = properties.len() as u8;
+    let bytes = [&[0x20, 3 + length, 0, 0, length], properties].concat();
+    let frame = next_frame(&bytes, usize::MAX).unwrap().unwrap();
+    let Ok(Inbound::ConnAck(connack)) = read(Version::V5, &frame) else {
+        panic!("no CONNACK")
+    };
+    let connack: &ConnAck = &connack;
+    handle.shared().grant(connack);
+    handle
+}
+
+fn filter(text: &str, qos: u8) -> Filter {
+    Filter {
+        filter: text.into(),
+        id: 0,
+        qos,
+    }
+}
+
+/// How many commands each batch has that was sent.
+fn sent(batches: &mut Batches) -> Vec<usize> {
+    std::iter::from_fn(|| batches.try_recv().ok())
+        .map(|batch| batch.len())
+        .collect()
+}
+
+#[test]
+fn what_cannot_be_published_is_refused_and_takes_no_room() {
+    let (mut handle, mut batches) = handle(|_| {});
+    let large = vec![0; 128 * 1024 + 1];
+    for (topic, payload, qos, code) in [
+        ("a/+", &[][..], 1, Code::InvalidTopic),
+        ("a/b/c/d/e/f/g/h/i", &[], 1, Code::InvalidTopic),
+        ("", &[], 1, Code::InvalidTopic),
+        ("t", &large, 1, Code::PayloadTooLarge),
+        ("t", &[], 2, Code::Limit),
+        ("t", &[], 3, Code::Limit),
+    ] {
+        let failure = handle.publish(1, topic, payload, qos, false).unwrap_err();
+        assert_eq!(failure.code(), code, "{topic}");
+        assert_eq!(failure.stage(), Stage::Operation);
+    }
+    assert_eq!(handle.shared().budget.messages(), 0);
+    handle.flush();
+    assert_eq!(sent(&mut batches), []);
+}
+
+#[test]
+fn the_largest_payload_of_iot_core_is_accepted() {
+    let (mut handle, _) = handle(|_| {});
+    assert!(
+        handle
+            .publish(1, "t", &vec![0; 128 * 1024], 1, false)
+            .is_ok()
+    );
+}
+
+#[test]
+fn what_the_server_does_not_grant_is_refused() {
+    let mut no_qos_1 = granted(b"\x24\x00");
+    let failure = no_qos_1.publish(1, "t", b"", 1, false).unwrap_err();
+    assert_eq!(failure.code(), Code::Limit);
+    assert!(no_qos_1.publish(1, "t", b"", 0, false).is_ok());
+    let mut no_retain = granted(b"\x25\x00");
+    let failure = no_retain.publish(1, "t", b"", 1, true).unwrap_err();
+    assert_eq!(failure.code(), Code::Limit);
+    assert!(no_retain.publish(1, "t", b"", 1, false).is_ok());
+    let mut small = granted(b"\x27\x00\x00\x00\x14");
+    // 1 byte of type, 1 of length, 3 of topic, 2 of packet id, 1 of properties.
+    let failure = small.publish(1, "t", &[0; 13], 1, false).unwrap_err();
+    assert_eq!(failure.code(), Code::PayloadTooLarge);
+    assert!(small.publish(1, "t", &[0; 12], 1, false).is_ok());
+}
+
+#[test]
+fn filters_are_checked_before_anything_is_accepted() {
+    let (mut handle, _) = handle(|_| {});
+    for (filters, code) in [
+        (vec![], Code::InvalidTopic),
+        (vec![filter("a", 1), filter("a#", 1)], Code::InvalidTopic),
+        (vec![filter("a", 1), filter("b", 2)], Code::Limit),
+        (
+            (0..1_001).map(|_| filter("a", 1)).collect(),
+            Code::InvalidTopic,
+        ),
+    ] {
+        assert_eq!(handle.subscribe(1, filters).unwrap_err().code(), code);
+    }
+    let failure = handle.unsubscribe(1, Vec::new()).unwrap_err();
+    assert_eq!(failure.code(), Code::InvalidTopic);
+    assert_eq!(handle.shared().budget.messages(), 0);
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
+    let (mut handle, _) = handle(|options| options.queue_max_messages = Some(2.0));
+    handle.publish(1, "t", b"", 1, false).unwrap();
+    handle.subscribe(2, vec![filter("a", 1)]).unwrap();
+    let refused = [
+        handle.publish(3, "t", b"", 1, false),
+        handle.subscribe(3, vec![filter("a", 1)]),
+        handle.unsubscribe(3, vec!["a".into()]),
+    ];
+    for refused in refused {
+        assert_eq!(refused.unwrap_err().code(), Code::QueueFull);
+    }
+}
+
+#[test]
+fn commands_leave_together_and_not_too_many_at_a_time() {
+    let (mut handle, mut batches) = handle(|_| {});
+    for token in 0..300 {
+        handle.publish(token, "t", b"", 1, false).unwrap();
+    }
+    assert_eq!(sent(&mut batches), [256]);
+    handle.flush();
+    assert_eq!(sent(&mut batches), [44]);
+    handle.flush();
+    assert_eq!(sent(&mut batches), []);
+}
+
+#[test]
+fn large_commands_leave_sooner() {
+    let (mut handle, mut batches) = handle(|_| {});
+    for token in 0..3 {
+        handle.publish(token, "t", &[0; 30_000], 1, false).unwrap();
+    }
+    assert_eq!(sent(&mut batches), [3]);
+}
+
+#[test]
+fn a_withdrawal_and_the_end_wait_for_no_flush() {
+    let (mut handle, mut batches) = handle(|_| {});
+    handle.publish(1, "t", b"", 1, false).unwrap();
+    handle.withdraw(1);
+    assert_eq!(sent(&mut batches), [2]);
+    handle.disconnect(Duration::ZERO);
+    assert_eq!(sent(&mut batches), [1]);
+}

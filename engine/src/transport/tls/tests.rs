@@ -1,0 +1,45 @@
+use std::{future::poll_fn, pin::Pin, task::Poll};
+
+use tokio::io::{AsyncWrite, AsyncWriteExt, duplex};
+use tokio_rustls::TlsAcceptor;
+
+use super::*;
+use crate::testing::{Authority, options};
+
+#[tokio::test]
+async fn no_more_than_a_record_is_held_back() {
+    let authority = Authority::new();
+    let options = options(|options| {
+        options.endpoint = "localhost".to_owned();
+        options.ca = vec![authority.pem.clone().into_bytes()];
+    });
+    let (near, far) = duplex(1_000);
+    let acceptor = TlsAcceptor::from(authority.server_config(&["mqtt"], |_| {}));
+    let config = config(&options.roots).await.unwrap();
+    let (client, server) = tokio::join!(handshake(config, &options, near), acceptor.accept(far));
+    let (mut client, _silent) = (client.unwrap(), server.unwrap());
+    client.flush().await.unwrap();
+    let mut taken = 0;
+    poll_fn(|cx| {
+        while let Poll::Ready(count) = Pin::new(&mut client).poll_write(cx, &[0; 1_000]) {
+            taken += count.unwrap();
+        }
+        Poll::Ready(())
+    })
+    .await;
+    assert!((16_000..20_000).contains(&taken), "{taken}");
+}
+
+#[tokio::test]
+async fn connections_with_the_same_authorities_share_a_configuration() {
+    let roots = |authority: &Authority| {
+        let pem = authority.pem.clone().into_bytes();
+        options(|options| options.ca = vec![pem]).roots
+    };
+    let authority = Authority::new();
+    let first = config(&roots(&authority)).await.unwrap();
+    let second = config(&roots(&authority)).await.unwrap();
+    assert!(Arc::ptr_eq(&first, &second));
+    let other = config(&roots(&Authority::new())).await.unwrap();
+    assert!(!Arc::ptr_eq(&first, &other));
+}
