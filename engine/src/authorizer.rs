@@ -183,7 +183,7 @@ fn check(version: Version, user_name: &str, password: Option<&[u8]>) -> Result<(
 
     if user_name.contains('\0') {
         return Err(Failure::option(
-            "the user name holds NUL, which MQTT does not allow",
+            "username holds NUL, which MQTT does not allow",
         ));
     }
     if user_name.len() > LIMIT {

@@ -49,7 +49,13 @@ impl Budget {
         ))
     }
 
-    /// Gives back what [`Self::reserve`] took.
+    /// Takes room even where there is none, for what makes room in the end.
+    pub fn take(&self, bytes: usize) {
+        self.used
+            .fetch_add(ONE_MESSAGE + bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Gives back what was taken.
     pub fn release(&self, bytes: usize) {
         self.used
             .fetch_sub(ONE_MESSAGE + bytes as u64, Ordering::Relaxed);

@@ -223,7 +223,7 @@ codes! {
         "The network stopped carrying packets, or the server stopped reading.";
     /// The connection broke.
     ConnectionLost = "ERR_CONNECTION_LOST", true,
-        "If it broke right after a publish or subscribe, the authorizer's policy may not allow it: IoT Core answers a denied operation by closing the connection. Otherwise the network failed.";
+        "Right after a publish or subscribe: the authorizer's policy may not allow it, since IoT Core answers a denied operation by closing. After a fixed time: disconnectAfterInSeconds of the authorizer's answer, 24 hours at most. Right after another connection with the same client id: under MQTT 3.1.1 it is told no reason. Otherwise the network failed.";
     /// Another connection came with the same client id.
     SessionTakenOver = "ERR_SESSION_TAKEN_OVER", true,
         "Two connections use one client id. Give every device, process and instance a client id of its own.";

@@ -111,7 +111,8 @@ impl Handle {
     pub fn unsubscribe(&mut self, token: Token, filters: Vec<Box<str>>) -> Result<()> {
         self.check_open()?;
         let bytes = self.check_filters(filters.iter().map(|filter| &**filter))?;
-        self.shared.budget.reserve(bytes)?;
+        // A full queue must not keep anyone from asking for less.
+        self.shared.budget.take(bytes);
         self.push(Command::Unsubscribe { token, filters }, bytes);
         Ok(())
     }

@@ -20,8 +20,9 @@ use crate::{
     error::{Code, Failure, Result, Stage},
     events::Events,
     options::{Level, Options},
-    session::{Command, Flow, Session},
-    wire::{ConnAck, Inbound, next_frame, packet_name, read},
+    session::{Command, Flow, Session, server_disconnect},
+    transport,
+    wire::{ConnAck, Inbound, Version, next_frame, packet_name, read},
 };
 
 /// How long the server may accept no byte of what is written.
@@ -124,7 +125,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             // What the network does not take soon is not worth waiting for, and no failure matters any more.
             let goodbye = async {
                 self.stream.write_all(&self.outbound).await?;
-                self.stream.shutdown().await
+                self.stream.shutdown().await?;
+                // Closing on unread bytes would reset the connection, and what was written last would be lost.
+                tokio::io::copy(&mut self.stream, &mut tokio::io::sink()).await
             };
             let _closed = tokio::time::timeout(GOODBYE, goodbye).await;
         }
@@ -133,15 +136,21 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     async fn read_connack(&mut self, options: &Options) -> Result<ConnAck> {
         loop {
-            if let Some(frame) = next_frame(&self.inbound, self.max_packet)? {
+            let at_connack = |failure: Failure| failure.at(Stage::Connack);
+            if let Some(frame) = next_frame(&self.inbound, self.max_packet).map_err(at_connack)? {
                 let length = frame.len;
-                let Inbound::ConnAck(connack) = read(options.version, &frame)? else {
+                let packet = read(options.version, &frame).map_err(at_connack)?;
+                if let (Inbound::Disconnect(reason), Version::V5) = (&packet, options.version) {
+                    let reason = reason.clone();
+                    return Err(server_disconnect(reason).at(Stage::Connack));
+                }
+                let Inbound::ConnAck(connack) = packet else {
                     let message = format!(
                         "{} answered CONNECT with {} in place of CONNACK",
                         self.peer,
                         packet_name(frame.header)
                     );
-                    return Err(Failure::protocol(message));
+                    return Err(Failure::protocol(message).at(Stage::Connack));
                 };
                 self.inbound = BytesMut::from(&self.inbound[length..]);
                 self.stopped = !self.inbound.is_empty();
@@ -151,7 +160,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             match self.stream.read_buf(&mut self.inbound).await {
                 Ok(0) => return Err(self.closed_before_connack()),
                 Ok(_) => {}
-                Err(error) => return Err(self.closed_before_connack().with_cause(error)),
+                Err(error) => {
+                    return Err(transport::alert(&error, &self.peer)
+                        .unwrap_or_else(|| self.closed_before_connack().with_cause(error)));
+                }
             }
         }
     }

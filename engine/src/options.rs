@@ -241,7 +241,7 @@ fn roots(ca: &[Vec<u8>], ca_file: Option<&str>) -> Result<Roots> {
     }
     if let Some(path) = ca_file {
         let pem = fs::read(path).map_err(|error| {
-            Failure::option(format!("tls.caFile {path:?} cannot be read")).with_cause(error)
+            Failure::option(format!("tls.caFile {path:?} cannot be read: {error}"))
         })?;
         read_certificates(&format!("tls.caFile {path:?}"), &pem, &mut certificates)?;
     }

@@ -25,7 +25,7 @@ use crate::{
     session::{Command, Session},
     shared::Shared,
     transport::{self, Stream},
-    wire::{ConnAck, Version},
+    wire::ConnAck,
 };
 
 /// Prepares a connection: the host's end, and the task that the host runs to its end.
@@ -173,7 +173,11 @@ fn without_alpn(failure: Failure, alpn_protocol: Option<&str>, options: &Options
         "{}:{} closed the connection after CONNECT and did not select the protocol `mqtt` (ALPN)",
         options.host, options.port
     );
-    Failure::new(Code::Alpn, Stage::Connack, message)
+    let alpn = Failure::new(Code::Alpn, Stage::Connack, message);
+    match failure.cause() {
+        Some(cause) => alpn.with_cause(cause),
+        None => alpn,
+    }
 }
 
 fn check(connack: &ConnAck, options: &Options) -> Result<()> {
@@ -187,11 +191,8 @@ fn check(connack: &ConnAck, options: &Options) -> Result<()> {
     } else {
         reason_name(code)
     };
-    // 0x86 and 0x87 in MQTT 3.1.1 are no legal codes; brokers that mix the versions up send them all the same.
-    let login = match options.version {
-        Version::V311 => matches!(code, 4 | 5 | 7 | 0x86 | 0x87),
-        Version::V5 => matches!(code, 0x86 | 0x87 | 0x8c),
-    };
+    // Of both versions: brokers mix them up.
+    let login = matches!(code, 4 | 5 | 7 | 0x86 | 0x87 | 0x8c);
     let kind = if login {
         Code::NotAuthorized
     } else {

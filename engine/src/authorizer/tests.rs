@@ -513,7 +513,7 @@ fn refuses_what_mqtt_cannot_carry() {
             "username",
         ),
         (&[("password", too_long.as_str())], "password"),
-        (&[("username", "a\0b")], "user name holds NUL"),
+        (&[("username", "a\0b")], "username holds NUL"),
     ] {
         let failure = refusal(&credentials(fields), V5);
         assert_eq!(failure.code(), Code::InvalidOption);

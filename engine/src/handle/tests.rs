@@ -119,11 +119,21 @@ fn a_full_queue_refuses_at_once() {
     let refused = [
         handle.publish(3, "t", b"", 1, false),
         handle.subscribe(3, vec![filter("a", 1)]),
-        handle.unsubscribe(3, vec!["a".into()]),
     ];
     for refused in refused {
         assert_eq!(refused.unwrap_err().code(), Code::QueueFull);
     }
+}
+
+#[test]
+fn a_full_queue_keeps_nobody_from_unsubscribing() {
+    let (mut handle, _) = handle(|options| options.queue_max_messages = Some(1.0));
+    handle.subscribe(1, vec![filter("a", 1)]).unwrap();
+    handle.unsubscribe(2, vec!["a".into()]).unwrap();
+    assert_eq!(
+        handle.publish(3, "t", b"", 1, false).unwrap_err().code(),
+        Code::QueueFull
+    );
 }
 
 #[test]

@@ -18,6 +18,9 @@ pub(super) struct Deliveries {
     unconsumed_bytes: usize,
 }
 
+/// What is held of messages beyond the user's bound at the least, before the server counts as hostile.
+const FLOOD_BYTES: usize = 64 << 20;
+
 struct Delivery {
     /// 0 where there is nothing to acknowledge: QoS 0, or a link that is gone.
     packet_id: u16,
@@ -42,9 +45,13 @@ impl Deliveries {
         self.unconsumed < self.bounds.messages && self.unconsumed_bytes < self.bounds.bytes
     }
 
-    /// Whether even a server that ignores the window has had enough: the ids of MQTT, and four times the bytes.
+    /// Whether the server has sent more than any that keeps to MQTT would: all ids, or many times the bytes.
+    ///
+    /// It does not know of the bytes, so a whole window of large messages has to fit, however small the user's bound:
+    /// that of IoT Core is 100 messages of 128 KiB.
     pub(super) fn is_flooded(&self) -> bool {
-        self.unconsumed >= u32::from(u16::MAX) || self.unconsumed_bytes / 4 >= self.bounds.bytes
+        self.unconsumed >= u32::from(u16::MAX)
+            || self.unconsumed_bytes >= FLOOD_BYTES.max(self.bounds.bytes.saturating_mul(4))
     }
 
     /// Takes a message into account and gives it its number. `packet_id` is 0 at QoS 0.

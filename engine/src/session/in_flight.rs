@@ -117,7 +117,8 @@ impl InFlight {
     /// Takes out what `packet_id` acknowledges; the id is free again.
     pub(super) fn remove(&mut self, packet_id: u16) -> Option<Unacknowledged> {
         let what = self.entries.remove(&packet_id)?.what;
-        self.publishes -= usize::from(what.is_publish());
+        // What was abandoned has left the window already.
+        self.publishes -= usize::from(what.is_publish() && !what.is_abandoned());
         self.abandoned -= usize::from(what.is_abandoned());
         if self.entries.is_empty() {
             self.deadlines.clear();
@@ -145,6 +146,9 @@ impl InFlight {
             let what = std::mem::replace(&mut entry.what, Unacknowledged::Abandoned { publish });
             if !what.is_abandoned() {
                 self.abandoned += 1;
+                // IoT Core never acknowledges what exceeds its quotas: a window that waited for that would close for
+                // good, message by message.
+                self.publishes -= usize::from(publish);
                 return Some(what);
             }
         }

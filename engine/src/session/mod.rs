@@ -19,6 +19,7 @@ mod subscriptions;
 #[cfg(test)]
 mod tests;
 
+pub use receive::server_disconnect;
 pub use subscriptions::{FilterId, filter_matches};
 
 use self::{

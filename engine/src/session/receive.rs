@@ -10,7 +10,7 @@ use crate::{
     options::Level,
     reason::reason_name,
     shared::Number,
-    wire::{Ack, Inbound, Publish, Reason, SubAck},
+    wire::{Ack, Inbound, Publish, Reason, SubAck, Version},
 };
 
 impl Session {
@@ -31,6 +31,11 @@ impl Session {
                     let micros = round_trip.as_micros().max(1) as u64;
                     self.counters.set(Number::Ping, micros);
                 }
+            }
+            Inbound::Disconnect(_) if self.options.version == Version::V311 => {
+                return Err(Failure::protocol(
+                    "the server sent DISCONNECT, which MQTT 3.1.1 leaves to the client",
+                ));
             }
             Inbound::Disconnect(reason) => return Err(server_disconnect(reason)),
             Inbound::ConnAck(_) => {
@@ -176,7 +181,8 @@ impl Session {
     }
 }
 
-fn server_disconnect(reason: Reason) -> Failure {
+/// What a DISCONNECT of the server means.
+pub fn server_disconnect(reason: Reason) -> Failure {
     let Reason { code, string } = reason;
     let kind = if code == 0x8e {
         Code::SessionTakenOver

@@ -28,9 +28,11 @@ async fn connect_first(addresses: &[SocketAddr], host: &str, port: u16) -> Resul
     Err(Failure::new(
         Code::Tcp,
         Stage::Tcp,
-        format!("no TCP connection to {host}:{port}"),
-    )
-    .with_cause(refusals.join("; ")))
+        format!(
+            "no TCP connection to {host}:{port}: {}",
+            refusals.join("; ")
+        ),
+    ))
 }
 
 async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
@@ -38,9 +40,8 @@ async fn resolve(host: &str, port: u16) -> Result<Vec<SocketAddr>> {
         Failure::new(
             Code::Dns,
             Stage::Dns,
-            format!("the name {host} does not resolve"),
+            format!("the name {host} does not resolve: {cause}"),
         )
-        .with_cause(cause)
     };
     let addresses: Vec<SocketAddr> = lookup_host((host, port))
         .await

@@ -3,6 +3,7 @@
 mod dial;
 
 mod tls;
+pub use tls::alert;
 
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;

@@ -78,6 +78,19 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         .map_err(|error| handshake_failure(&error, options))
 }
 
+/// A TLS alert that came after the handshake: in TLS 1.3 a server judges the client only then.
+pub fn alert(error: &io::Error, at: &str) -> Option<Failure> {
+    let TlsError::AlertReceived(alert) = error.get_ref()?.downcast_ref::<TlsError>()? else {
+        return None;
+    };
+    let message = format!("{at} ended the TLS connection: {alert:?}");
+    Some(
+        Failure::new(Code::Tls, Stage::Tls, message).with_hint(
+            "If it wants a client certificate, this is not the port of a custom authorizer: use 443, and an endpoint or domain whose authentication is by custom authorizer.",
+        ),
+    )
+}
+
 fn client_config(roots: Arc<RootCertStore>) -> Result<ClientConfig> {
     // The provider is named because a second one anywhere in the process would make the default ambiguous.
     let mut config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -139,7 +152,7 @@ fn handshake_failure(error: &io::Error, options: &Options) -> Failure {
         _ => Failure::new(
             Code::Tls,
             Stage::Tls,
-            format!("the TLS handshake with {at} failed"),
+            format!("the TLS handshake with {at} failed: {error}"),
         ),
     }
     .with_cause(error)

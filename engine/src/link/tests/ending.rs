@@ -181,7 +181,8 @@ async fn a_graceful_end_waits_no_longer_than_it_may() {
     running.handle.disconnect(Duration::from_secs(5));
     let asked = Instant::now();
     assert!(matches!(running.end().await, End::Disconnected));
-    assert_eq!(asked.elapsed().as_secs(), 5);
+    // And as long as the server may take to close its side.
+    assert_eq!(asked.elapsed().as_secs(), 5 + 1);
 }
 
 #[tokio::test(start_paused = true)]

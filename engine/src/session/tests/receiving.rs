@@ -199,14 +199,26 @@ fn a_qos_1_message_is_never_dropped() {
 }
 
 #[test]
-fn a_server_that_floods_with_qos_1_messages_is_left() {
+fn a_whole_window_of_large_messages_is_held_however_small_the_bound() {
     let mut bench = Bench::new(|options| options.receive_max_bytes = Some(1_000.0));
     bench.publish(7, 1);
     bench.write();
-    for id in 1..=4 {
-        bench.receive(&publish(id, "t", &[0; 999]));
+    for id in 1..=100 {
+        bench.receive(&publish(id, "t", &[0; 900]));
     }
-    let failure = bench.refusal(&publish(5, "t", b""));
+    assert_eq!(bench.events.take().len(), 100);
+}
+
+#[test]
+fn a_server_that_floods_with_qos_1_messages_is_left() {
+    let mut bench = Bench::new(|_| {});
+    bench.publish(7, 1);
+    bench.write();
+    let megabyte = vec![0; 1 << 20];
+    for id in 1..=64 {
+        bench.receive(&publish(id, "t", &megabyte));
+    }
+    let failure = bench.refusal(&publish(65, "t", b""));
     assert_eq!(failure.code(), Code::Protocol);
 }
 
