@@ -106,7 +106,7 @@ test('--verbosity logs to stderr, a line a record, without secrets; a failure th
 
 test('an incomplete token is refused in the words of the flags, before any network traffic', async () => {
   const { code, stderr } = await cli([...where, ...SIGNING, '--custom_auth_token_value', 'mellon'])
-  assert.equal(code, 1)
+  assert.equal(code, 2)
   assert.match(stderr, /^ERR_INCOMPLETE_TOKEN \(options\): .*--custom_auth_authorizer_signature/)
   assert.doesNotMatch(stderr, /mellon/)
   assert.equal(signing.seen.length, 0)
@@ -114,13 +114,13 @@ test('an incomplete token is refused in the words of the flags, before any netwo
 
 test('an endpoint given as a URL is refused', async () => {
   const { code, stderr } = await cli(['--endpoint', `https://${local.endpoint}`])
-  assert.equal(code, 1)
-  assert.match(stderr, /^ERR_INVALID_OPTION \(options\): .*endpoint/)
+  assert.equal(code, 2)
+  assert.match(stderr, /^ERR_INVALID_OPTION \(options\): --endpoint must be/)
 })
 
 test('a file of certificate authorities that cannot be read is named by its flag', async () => {
   const { code, stderr } = await cli(['--endpoint', local.endpoint, '--ca_file', '/no/such/file.pem'])
-  assert.equal(code, 1)
+  assert.equal(code, 2)
   assert.match(stderr, /^ERR_INVALID_OPTION \(options\): .*--ca_file/)
 })
 

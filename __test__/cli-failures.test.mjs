@@ -37,6 +37,46 @@ test('options are called by the flags of the sample in use', () => {
   )
 })
 
+for (const [text, expected] of [
+  [
+    'endpoint must be a name; it holds a port: use the option port',
+    '--endpoint must be a name; it holds a port: use --port',
+  ],
+  ['password is given without a user name', '--custom_auth_password is given without a user name'],
+  ['username with authorizerName takes', '--custom_auth_username with --custom_auth_authorizer_name takes'],
+  [
+    'Set username or authorizerName, or use mqttVersion: 5.',
+    'Set --custom_auth_username or --custom_auth_authorizer_name, or use --mqtt_version 5.',
+  ],
+  ["the user name: `username: '?tok=value'`.", "the user name: `--custom_auth_username '?tok=value'`."],
+  ['tokenSignature (or tokenSigningKey) is missing', '--custom_auth_authorizer_signature is missing'],
+  ['a certificate of tls.ca or tls.caFile', 'a certificate of --ca_file'],
+  ['tls.caFile "/tls.ca/clientId" cannot be read', '--ca_file "/tls.ca/clientId" cannot be read'],
+  ['Check the port (443). Raise connectTimeoutMs only on slow networks.', 'Check the port (443).'],
+  ['Check the password and the endpoint.', 'Check the password and the endpoint.'],
+]) {
+  test(`at every stage, "${text}" becomes "${expected}"`, () => {
+    const error = failure({ code: 'ERR_TLS', stage: 'tls', message: text, hint: text })
+    assert.equal(describeFailure(error, 'connect'), `ERR_TLS (tls): ${expected}\n${expected}`)
+  })
+}
+
+test('what a hint counts up has a line an item, and none is over 100 columns', () => {
+  const hint = `In order: the first: one; the second; the third. ${'word '.repeat(30)}end.`
+  const lines = describeFailure(
+    failure({ code: 'E', stage: 'connack', message: 'No.', hint }),
+    'connect',
+  ).split('\n')
+  assert.deepEqual(lines.slice(1, 5), [
+    'In order:',
+    '  1. the first: one',
+    '  2. the second',
+    '  3. the third',
+  ])
+  assert.equal(lines.length, 7)
+  for (const line of lines) assert.ok(line.length <= 100, line)
+})
+
 test('an error of another kind still gets a code', () => {
   assert.equal(describeFailure(new Error('boom'), 'connect'), 'ERR_INTERNAL (operation): boom')
   assert.equal(describeFailure('boom', 'connect'), 'ERR_INTERNAL (operation): boom')

@@ -25,6 +25,7 @@ for (const argv of [
   ['-e', 'host', '--mqtt_version', '4'],
   ['-e', 'host', '--port', '70000'],
   ['-e', 'host', '-u', 'a', '--custom_auth_username', 'b'],
+  ['-e', 'host', '--topic', 'devices/#'],
   ['-e', 'host', '-p', 'env:NO_SUCH_VARIABLE_IS_SET'],
 ]) {
   test(`${argv.join(' ')}: ends with 2, before the addon is loaded, and no stack trace`, async () => {

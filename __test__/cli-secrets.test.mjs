@@ -63,8 +63,15 @@ test('a variable that is not set is refused without its name, which may be a sec
   assert.doesNotMatch(error.message + error.hint, /sesame/)
 })
 
-test('a variable with nothing in it counts as absent', async () => {
-  assert.ok(!('password' in (await options(['-p', 'env:EMPTY'], { env: { EMPTY: '' } }))))
+test('a variable or a standard input with nothing in it is refused', async () => {
+  await assert.rejects(options(['-p', 'env:EMPTY'], { env: { EMPTY: '' } }), {
+    message: '--auth_password names an environment variable that is empty.',
+  })
+  for (const stdin of [[], ['\n']]) {
+    await assert.rejects(options(['--custom_auth_password', '-'], { stdin }), {
+      message: '--custom_auth_password: standard input is empty.',
+    })
+  }
 })
 
 test('flags that are no secrets are taken by their word', async () => {

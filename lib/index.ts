@@ -27,11 +27,16 @@ async function main(argv: readonly string[]): Promise<number> {
       return error.exitCode
     }
     console.error(describeFailure(error, sampleOf(given)))
-    if (error instanceof UsageError) return 2
+    if (error instanceof UsageError || isAboutOptions(error)) return 2
     const level = logLevelOf(given)
     if (error instanceof Error && (level === 'debug' || level === 'trace')) console.error(error.stack)
     return 1
   }
+}
+
+/** The client's own refusal of an argument, such as an endpoint that is a URL. */
+function isAboutOptions(error: unknown): boolean {
+  return error instanceof Error && 'stage' in error && error.stage === 'options'
 }
 
 // A reader that went away (EPIPE) must not end in a stack trace.

@@ -102,6 +102,12 @@ function check(flag: Flag, value: string): void {
     if (flag.meaning === 'mqttVersion') throw bad('3 or 5, where 3 means MQTT 3.1.1')
     throw bad(`one of ${flag.choices.join(', ')}`)
   }
+  if (flag.meaning === 'topic' && /[+#]/u.test(value)) {
+    throw new UsageError(
+      `--${flag.name} must not hold the wildcards + and #.`,
+      'Messages are published to it.',
+    )
+  }
   if (flag.range !== undefined) {
     const [min, max] = flag.range
     const number = /^\d+$/u.test(value) ? Number(value) : Number.NaN

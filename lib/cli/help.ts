@@ -1,5 +1,6 @@
 import { FLAGS, GROUPS, type Flag } from './flags.js'
 import { USAGE } from './settings.js'
+import { wrap } from './wrap.js'
 
 const WIDTH = 80
 const COLUMN = 32
@@ -12,21 +13,23 @@ export function helpText(): string {
   })
   return [
     USAGE,
-    wrap(
+    paragraph(
       'Connects to AWS IoT Core through a custom authorizer, with the flags and defaults of ' +
         "AWS's samples, and shows how far it got.",
     ),
     ...groups,
-    wrap(
+    paragraph(
       'A <secret> is the value itself, or env:NAME for the value of an environment variable, or - for ' +
         'standard input (one flag only), since arguments show in a process list. ' +
-        'An empty value counts as absent.',
+        'An empty argument counts as absent; an empty variable or standard input is refused.',
     ),
-    wrap('Exit code: 0 done, 1 failed, 2 wrong arguments, 130 or 143 ended by Ctrl-C or SIGTERM.'),
+    paragraph('Exit code: 0 done, 1 failed, 2 wrong arguments, 130 or 143 ended by Ctrl-C or SIGTERM.'),
     'Example:\n' +
       '  custom-authorizer-connect --endpoint abc123-ats.iot.eu-west-1.amazonaws.com \\\n' +
-      '    --custom_auth_authorizer_name FleetAuthorizer \\\n' +
-      '    --custom_auth_username thermostat-7 --custom_auth_password env:PASSWORD',
+      '    --client_id thermostat-7 \\\n' +
+      '    --custom_auth_authorizer_name UnsignedAuthorizer \\\n' +
+      '    --custom_auth_username thermostat-7 \\\n' +
+      '    --custom_auth_password env:DEVICE_PASSWORD',
   ].join('\n\n')
 }
 
@@ -35,22 +38,12 @@ function describe(flag: Flag): string[] {
   const value = flag.value === undefined ? '' : ` <${flag.value}>`
   const head = `  ${short}--${flag.name}${value}`
   const text = flag.help + (flag.fallback === undefined ? '' : ` [${flag.fallback}]`)
-  const lines = wrap(text, WIDTH - COLUMN).split('\n')
+  const lines = wrap(text, WIDTH - COLUMN)
   const indented = lines.map((line) => ' '.repeat(COLUMN) + line)
   if (head.length + 2 > COLUMN) return [head, ...indented]
   return [head.padEnd(COLUMN) + lines[0], ...indented.slice(1)]
 }
 
-function wrap(text: string, width = WIDTH): string {
-  const lines: string[] = []
-  let line = ''
-  for (const word of text.split(' ')) {
-    if (line !== '' && line.length + 1 + word.length > width) {
-      lines.push(line)
-      line = word
-    } else {
-      line = line === '' ? word : `${line} ${word}`
-    }
-  }
-  return [...lines, line].join('\n')
+function paragraph(text: string): string {
+  return wrap(text, WIDTH).join('\n')
 }

@@ -1,6 +1,9 @@
 import type { LogRecord } from '../../index.js'
 import { UsageError } from './arguments.js'
 import { flagFor, type Meaning, type Sample } from './flags.js'
+import { wrap } from './wrap.js'
+
+const WIDTH = 100
 
 /** A run that failed although no call did. */
 export class RunError extends Error {
@@ -33,11 +36,11 @@ export function describeFailure(error: unknown, sample: Sample): string {
   const usage = error instanceof UsageError
   const code = usage ? 'ERR_INVALID_OPTION' : typeof failure.code === 'string' ? failure.code : 'ERR_INTERNAL'
   const stage = usage ? 'options' : typeof failure.stage === 'string' ? failure.stage : 'operation'
-  const words = (text: string) => (stage === 'options' && !usage ? withFlagNames(text, sample) : text)
+  const words = (text: string) => (usage ? text : withFlagNames(text, sample))
 
   const lines = [`${code} (${stage}): ${oneLine(words(failure.message))}`]
   if (typeof failure.hint === 'string' && failure.hint !== '') {
-    lines.push(...failure.hint.split('\n').map((line) => oneLine(words(line))))
+    lines.push(...hintLines(words(failure.hint)))
   }
   if (Array.isArray(failure.warnings)) {
     lines.push(...failure.warnings.map((warning) => `Warning: ${oneLine(words(String(warning)))}`))
@@ -60,21 +63,48 @@ export function oneLine(text: string): string {
   )
 }
 
-const OPTION_NAMES: ReadonlyArray<readonly [option: string, meaning: Meaning]> = [
-  ['tls.caFile', 'caFile'],
-  ['authorizerName', 'authorizerName'],
-  ['tokenKeyName', 'tokenKeyName'],
-  ['tokenValue', 'tokenValue'],
-  ['tokenSignature', 'tokenSignature'],
-  ['clientId', 'clientId'],
-  ['mqttVersion', 'mqttVersion'],
-]
+const OPTION_FLAGS: Readonly<Record<string, Meaning>> = {
+  'tls.caFile': 'caFile',
+  'tls.ca': 'caFile',
+  authorizerName: 'authorizerName',
+  tokenKeyName: 'tokenKeyName',
+  tokenValue: 'tokenValue',
+  tokenSignature: 'tokenSignature',
+  clientId: 'clientId',
+  mqttVersion: 'mqttVersion',
+  endpoint: 'endpoint',
+  port: 'port',
+  username: 'username',
+  password: 'password',
+}
 
+/** What the command line has no flag for is not worth a sentence. */
+const WITHOUT_FLAG = / \(or tokenSigningKey\)| [^.]*\b(?:connectTimeoutMs|keepAliveSeconds)\b[^.]*\.$/gu
+
+/** Option names, with the colon before their value; those that are words too, where they stand as an option. */
+const OPTION_NAME =
+  /"(?:[^"\\]|\\.)*"|\b(tls\.ca(?:File)?(?: or tls\.caFile)?|authorizerName|token(?:KeyName|Value|Signature)|clientId|mqttVersion)\b(?:: (?=\d))?|^(endpoint|port|username|password)(?= (?:must|takes|is|with)\b)|(?:the option |(?<=\bSet ))(port|username|password)\b|\b(username): (?=')/gu
+
+/** What stands in double quotes is a value, and stays as it is. */
 function withFlagNames(text: string, sample: Sample): string {
-  let named = text
-  for (const [option, meaning] of OPTION_NAMES) {
-    const flag = flagFor(meaning, sample)
-    if (flag !== undefined) named = named.replaceAll(option, `--${flag.name}`)
-  }
-  return named
+  return text.replace(WITHOUT_FLAG, '').replace(OPTION_NAME, (found: string, ...groups: unknown[]) => {
+    const name = groups.slice(0, 4).find((group) => group !== undefined) as string | undefined
+    const meaning = OPTION_FLAGS[name?.split(' ')[0] ?? '']
+    const flag = meaning && flagFor(meaning, sample)
+    if (flag === undefined) return found
+    return `--${flag.name}${found.endsWith(' ') ? ' ' : ''}`
+  })
+}
+
+/** Lines of a width that can be read; what a hint counts up gets a line an item. */
+function hintLines(hint: string): string[] {
+  return hint.split('\n').flatMap((line) => {
+    const [, lead, items, rest] = /^(.*?:) ((?:[^;]+; ){2,}[^;]*?\.) (.+)$/su.exec(line) ?? []
+    if (lead === undefined) return wrap(oneLine(line), WIDTH)
+    const numbered = items!
+      .slice(0, -1)
+      .split('; ')
+      .map((item, at) => `  ${at + 1}. ${item}`)
+    return [lead, ...numbered, rest!].flatMap((part) => wrap(oneLine(part), WIDTH))
+  })
 }

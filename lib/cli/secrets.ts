@@ -9,7 +9,7 @@ const MAX_BYTES = 65_536
  * Reads the secrets that are given as `env:NAME` or as `-`, standard input, whose final line feed does not count.
  * A password that is no text stays bytes.
  *
- * @throws {UsageError} for a variable that is not set, and where two flags want standard input.
+ * @throws {UsageError} for a variable that is not set, for one and for standard input with nothing in it, and where two flags want standard input.
  */
 export async function readSecrets(
   given: Arguments,
@@ -42,6 +42,7 @@ function readVariable(flag: Flag, name: string, env: NodeJS.ProcessEnv): string 
       'env:NAME takes the value from the variable NAME; it has to be exported.',
     )
   }
+  if (value === '') throw new UsageError(`--${flag.name} names an environment variable that is empty.`)
   return value
 }
 
@@ -56,6 +57,7 @@ async function readStdin(flag: Flag, stdin: AsyncIterable<Uint8Array>): Promise<
   }
   let bytes = Buffer.concat(chunks)
   if (bytes.at(-1) === 0x0a) bytes = bytes.subarray(0, bytes.at(-2) === 0x0d ? -2 : -1)
+  if (bytes.length === 0) throw new UsageError(`--${flag.name}: standard input is empty.`)
   if (isUtf8(bytes)) return bytes.toString()
   if (flag.meaning === 'password') return bytes
   throw new UsageError(`--${flag.name}: standard input is not text in UTF-8.`)
