@@ -4,6 +4,7 @@ import { createAuthorizerEvent, type AuthorizerEvent, type AuthorizerRequest } f
 import { appendBounded, type Journal } from './events'
 import { HandlerTimeout, invoke, type LambdaFunction } from './lambda'
 import type { Limits } from './limits'
+import { isObject, meantOption, unknownMembers } from './options'
 import { Refusal } from './refusal'
 import { checkSignature } from './signature'
 import { AUTHORIZER_NAME, AUTHORIZER_SIGNATURE, type Parameters } from './user-name'
@@ -154,11 +155,17 @@ interface Registered extends LambdaFunction {
 }
 
 function register(name: string, authorizer: Authorizer): Registered {
+  if (!isObject(authorizer)) throw new TypeError(`authorizers["${name}"] must be an object with a handler`)
   const { tokenKeyName, tokenSigningPublicKeys = {}, signingDisabled = false, status = 'ACTIVE' } = authorizer
+  const unknown = unknownMembers(authorizer)
   const check = (valid: boolean, problem: string): void => {
     if (!valid) throw new TypeError(`authorizers["${name}"]: ${problem}`)
   }
   check(/^[\w=,@-]{1,128}$/.test(name), 'a name is 1 to 128 letters, digits or "_=,@-"')
+  for (const member of unknown) {
+    const meant = meantOption(member)
+    check(meant === undefined, `there is no option "${member}"; did you mean ${meant}?`)
+  }
   check(typeof authorizer.handler === 'function', 'handler must be a function')
   check(status === 'ACTIVE' || status === 'INACTIVE', 'status must be "ACTIVE" or "INACTIVE"')
   if (tokenKeyName !== undefined) {
@@ -172,7 +179,8 @@ function register(name: string, authorizer: Authorizer): Registered {
   if (!signingDisabled) {
     check(
       tokenKeyName !== undefined && keys.size > 0,
-      'needs tokenKeyName and tokenSigningPublicKeys, or signingDisabled',
+      'needs tokenKeyName and tokenSigningPublicKeys, or signingDisabled' +
+        (unknown.length > 0 ? ` (no options: ${unknown.join(', ')})` : ''),
     )
   }
   const handler = authorizer.handler.bind(authorizer)
@@ -216,9 +224,45 @@ function describe(error: Error): { rule: string; message: string } {
   return { rule: 'handler-error', message: `the handler failed: ${error.message}` }
 }
 
-/** A handler may put what it was given into its error; events and CONNACK reasons must not repeat it. */
+/**
+ * A handler may put what it was given into its error or answer; events and CONNACK reasons must not repeat secrets.
+ * The user name before its "?" and the client id are none.
+ */
 function redact(message: string, { token, protocolData: { mqtt } }: AuthorizerEvent): string {
   const password = mqtt?.password
-  const secrets = [token, password, password && Buffer.from(password, 'base64').toString(), mqtt?.username]
-  return secrets.reduce<string>((text, secret) => (secret ? text.replaceAll(secret, '***') : text), message)
+  const secrets = [
+    token,
+    password,
+    password && Buffer.from(password, 'base64').toString(),
+    ...secretParameters(mqtt?.username ?? ''),
+  ]
+  return secrets.reduce<string>((text, secret) => (secret ? conceal(text, secret) : text), message)
+}
+
+/** Token and signature, as they were written and as they are read. */
+function secretParameters(username: string): string[] {
+  return username
+    .split(/[?&]/)
+    .slice(1)
+    .flatMap((parameter) => {
+      const [, key = '', value = parameter] = /^([^=]*)=(.*)$/s.exec(parameter) ?? []
+      return key.toLowerCase() === AUTHORIZER_NAME ? [] : [value, decode(value)]
+    })
+}
+
+function decode(value: string): string {
+  try {
+    return decodeURIComponent(value)
+  } catch {
+    return value
+  }
+}
+
+/** Long answers are shown up to an ellipsis, which may cut a secret short. */
+function conceal(text: string, secret: string): string {
+  let concealed = text.replaceAll(secret, '***')
+  for (let length = Math.min(secret.length, 77) - 1; length > 2; length--) {
+    concealed = concealed.replaceAll(`${secret.slice(0, length)}...`, '***...')
+  }
+  return concealed
 }

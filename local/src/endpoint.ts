@@ -9,6 +9,7 @@ import type { ConnectionServices, Profile } from './connection'
 import { Journal, type LocalEvent } from './events'
 import { FrontDoor } from './front-door'
 import { IOT_CORE_LIMITS, type Limits } from './limits'
+import { checkOptions } from './options'
 import { testInvokeAuthorizer, type TestInvocation, type TestInvocationResult } from './test-invoke'
 
 export interface LocalEndpointOptions {
@@ -58,6 +59,7 @@ export interface LocalEndpoint extends AsyncDisposable {
 const ENDPOINT = 'localhost'
 
 export async function startLocalEndpoint(options: LocalEndpointOptions): Promise<LocalEndpoint> {
+  checkOptions(options)
   const {
     authorizers: table,
     defaultAuthorizer,
