@@ -69,9 +69,11 @@ try {
 heading('The same against AWS')
 console.log('  aws iot describe-endpoint --endpoint-type iot:Data-ATS')
 console.log(
-  '  node dist/index.js --endpoint <that> --custom_auth_authorizer_name <yours> \\\n' +
-    '    --custom_auth_username <user> --custom_auth_password <password>',
+  '  node dist/index.js --endpoint <that> --client_id thermostat-7 \\\n' +
+    '    --custom_auth_authorizer_name UnsignedAuthorizer \\\n' +
+    '    --custom_auth_username thermostat-7 --custom_auth_password <password>',
 )
+console.log('  The client id must be one that the policy allows.')
 if (asShown.includes(false)) process.exitCode = 1
 
 /** Runs the command line and shows both sides of it; false if it did not end as it should. */

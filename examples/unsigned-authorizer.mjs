@@ -40,7 +40,11 @@ function policyFor(device, functionArn) {
     Statement: [
       { Effect: 'Allow', Action: 'iot:Connect', Resource: arn(`client/${device}`) },
       { Effect: 'Allow', Action: 'iot:Subscribe', Resource: arn(`topicfilter/devices/${device}/*`) },
-      { Effect: 'Allow', Action: ['iot:Publish', 'iot:Receive'], Resource: arn(`topic/devices/${device}/*`) },
+      {
+        Effect: 'Allow',
+        Action: ['iot:Publish', 'iot:RetainPublish', 'iot:Receive'],
+        Resource: arn(`topic/devices/${device}/*`),
+      },
     ],
   }
 }
