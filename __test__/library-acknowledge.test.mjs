@@ -175,3 +175,26 @@ test('a handler may throw what cannot be shown', async () => {
   assert.equal((await link.expect('puback')).messageId, 1)
   await connection.disconnect()
 })
+
+test('what was acknowledged right before disconnect() leaves before DISCONNECT', async () => {
+  const { connection, link } = await handle(() => void connection.disconnect())
+  link.send(stored(1))
+  assert.equal((await link.expect('puback')).messageId, 1)
+  await link.expect('disconnect')
+  await connection.closed
+})
+
+test('with manualAck, what a loop never got to see holds back no PUBACK', async () => {
+  const { connection, link } = await peer.connect({ manualAck: true })
+  const subscribing = connection.subscribe('a')
+  await link.grant()
+  const subscription = await subscribing
+  link.send(...[1, 2, 3].map((messageId) => stored(messageId, 'a')))
+  await handedOut(connection, link)
+  const loop = subscription[Symbol.asyncIterator]()
+  const { value: message } = await loop.next()
+  message.ack()
+  void loop.return()
+  assert.deepEqual(await acks(connection, link), [1, 2, 3])
+  await connection.disconnect({ force: true })
+})

@@ -138,7 +138,7 @@ for (const [what, options, code, named] of [
   ['MQTT 3.1.1: a password without a user name', { mqttVersion: 3, password: 'p' }, OPTION, 'user name'],
   ['a password that is a number', { password: 1234 }, OPTION, 'password'],
   ['a user name that is a Buffer', { username: Buffer.from('me') }, OPTION, 'username'],
-  ['a user name with NUL', { username: 'm\0e' }, OPTION, 'user name'],
+  ['a user name with NUL', { username: 'm\0e' }, OPTION, 'username'],
   ['a user name of 64 KiB', { username: 'x'.repeat(65_536) }, OPTION, 'username'],
   ['a password of 64 KiB', { username: 'me', password: 'x'.repeat(65_536) }, OPTION, 'password'],
 ]) {

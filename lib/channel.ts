@@ -26,9 +26,11 @@ import { FilterUse, type Owner } from './subscription.js'
 /** What the face of a connection is told. */
 export interface Face {
   connected(connected: NativeConnected): void
-  closed(reason: CloseReason): void
-  /** Gives whether anyone listened. */
-  message(message: ReceivedMessage): boolean
+  /** `told` says whether somebody has learnt of an error otherwise: by an operation, or in a loop. */
+  closed(reason: CloseReason, told: boolean): void
+  /** Whether anyone listens for every message. */
+  listens(): boolean
+  message(message: ReceivedMessage): void
   log(record: LogRecord): void
 }
 
@@ -36,6 +38,8 @@ export interface ChannelOptions {
   manualAck: boolean
   logLevel: LogLevel
   onMessage: MessageHandler | undefined
+  /** So much credit goes back at once at the latest. */
+  creditBatch: number
 }
 
 /** What an acknowledged operation resolves with. */
@@ -66,6 +70,9 @@ export class Channel implements Receiver, Owner {
   readonly #filtersById = new Map<number, FilterEntry>()
   #nextFilterId = 0
   #flushing = false
+  #flushingLater = false
+  /** A message is being handed out. */
+  #delivering = false
   #consumedFrom = 0
   #consumedCount = 0
   #unclaimed: ReceivedMessage[] | undefined = []
@@ -73,6 +80,7 @@ export class Channel implements Receiver, Owner {
   #dropped = 0
   #referenced = true
   #open = true
+  #ending = false
 
   /** Starts to connect. Throws an MqttError where an option cannot work. */
   constructor(face: Face, options: ChannelOptions, connect: NativeOptions) {
@@ -169,8 +177,13 @@ export class Channel implements Receiver, Owner {
     return this.#unsubscribe(filters)
   }
 
+  /** From here on nothing is accepted. What the app has consumed up to now, by this very handler too, is acknowledged. */
   disconnect(timeoutMs: number): void {
-    this.#native.disconnect(timeoutMs)
+    this.#ending = true
+    queueMicrotask(() => {
+      this.#flush()
+      this.#native.disconnect(timeoutMs)
+    })
   }
 
   /** Whether the connection keeps the process alive. */
@@ -197,6 +210,15 @@ export class Channel implements Receiver, Owner {
     } catch (error) {
       this.#handlerFailed(error)
     }
+  }
+
+  unread(use: FilterUse): void {
+    const filters = use.filters.map((filter) => JSON.stringify(filter)).join(', ')
+    this.#warn(
+      `nobody reads the messages of the subscription to ${filters}, and they are not acknowledged meanwhile: ` +
+        'give subscribe a handler, or loop over what it resolves with',
+      'UnreadSubscriptionWarning',
+    )
   }
 
   published(token: number, packetId: number, reasonCode: number): void {
@@ -230,11 +252,16 @@ export class Channel implements Receiver, Owner {
       filters.length > 0
         ? usesOf(filters.map((id) => this.#filtersById.get(id)))
         : this.#usesMatching(message.topic)
-    for (const use of uses) FilterUse.deliver(use, message)
-    // With a filter of its own the message was wanted, even if the use has ended since.
-    const wanted = filters.length > 0 || uses.length > 0
-    if (!this.#offer(message) && !wanted) this.#keepUnclaimed(message)
-    ReceivedMessage.release(message)
+    const listened = this.#isListened()
+    let taken = listened
+    this.#delivering = true
+    for (const use of uses) taken = FilterUse.deliver(use, message, listened) || taken
+    if (listened) this.#offer(message)
+    if (taken) ReceivedMessage.release(message)
+    // With a filter of its own it was wanted, and the use has ended since.
+    else if (filters.length > 0 || uses.length > 0) ReceivedMessage.drop(message)
+    else this.#keepUnclaimed(message)
+    this.#delivering = false
   }
 
   connected(connected: NativeConnected): void {
@@ -245,6 +272,7 @@ export class Channel implements Receiver, Owner {
 
   closed(failure: NativeFailure | undefined, unsettled: number): void {
     const error = failure && new MqttError(failure, this.#native.warnings)
+    const told = unsettled > 0 || usesOf([...this.#filters.values()]).some(FilterUse.isRead)
     this.#open = false
     clearTimeout(this.#claimTimer)
     unregister(this.#index)
@@ -254,7 +282,7 @@ export class Channel implements Receiver, Owner {
     for (const { uses } of this.#filters.values()) for (const use of uses) FilterUse.end(use, error)
     this.#filters.clear()
     this.#filtersById.clear()
-    this.#face.closed(error === undefined ? { unsettled } : { error, unsettled })
+    this.#face.closed(error === undefined ? { unsettled } : { error, unsettled }, told)
   }
 
   log(level: number, message: string): void {
@@ -294,7 +322,7 @@ export class Channel implements Receiver, Owner {
     reject: (error: unknown) => void,
     begin: (token: number) => NativeFailure | null,
   ): number | undefined {
-    if (!this.#open) {
+    if (!this.#open || this.#ending) {
       reject(closed())
       return undefined
     }
@@ -315,6 +343,16 @@ export class Channel implements Receiver, Owner {
     queueMicrotask(this.#flush)
   }
 
+  /** Once all microtasks have run: whoever reads in a loop has read what there is. */
+  #flushLater(): void {
+    if (this.#flushingLater) return
+    this.#flushingLater = true
+    setImmediate(() => {
+      this.#flushingLater = false
+      this.#flush()
+    })
+  }
+
   readonly #flush = (): void => {
     this.#flushing = false
     if (this.#consumedCount > 0) {
@@ -330,7 +368,10 @@ export class Channel implements Receiver, Owner {
       this.#consumedCount = 0
     }
     if (this.#consumedCount++ === 0) this.#consumedFrom = number
-    this.#flushSoon()
+    // What handlers consume in one drain goes back together; a loop consumes one message in each microtask.
+    if (this.#delivering) this.#flushSoon()
+    else if (this.#consumedCount >= this.#options.creditBatch) this.#flush()
+    else this.#flushLater()
   }
 
   #enter(filter: string): FilterEntry {
@@ -376,15 +417,19 @@ export class Channel implements Receiver, Owner {
     return usesOf(entries.filter(({ filter }) => this.#native.matches(filter, topic)))
   }
 
+  /** Whether somebody wants all messages. */
+  #isListened(): boolean {
+    return this.#options.onMessage !== undefined || this.#face.listens()
+  }
+
   /** Offers a message to those who want all. */
-  #offer(message: ReceivedMessage): boolean {
+  #offer(message: ReceivedMessage): void {
     const { onMessage } = this.#options
     if (onMessage !== undefined) this.handle(onMessage, message)
-    return this.#face.message(message) || onMessage !== undefined
+    this.#face.message(message)
   }
 
   #keepUnclaimed(message: ReceivedMessage): void {
-    ReceivedMessage.retain(message)
     if (this.#unclaimed === undefined) this.#drop(message)
     else this.#unclaimed.push(message)
   }
@@ -394,9 +439,13 @@ export class Channel implements Receiver, Owner {
     const unclaimed = this.#unclaimed
     this.#unclaimed = []
     for (const message of unclaimed) {
-      const uses = this.#usesMatching(message.topic)
-      for (const use of uses) FilterUse.deliver(use, message)
-      if (this.#offer(message) || uses.length > 0) ReceivedMessage.release(message)
+      const listened = this.#isListened()
+      let taken = listened
+      for (const use of this.#usesMatching(message.topic)) {
+        taken = FilterUse.deliver(use, message, listened) || taken
+      }
+      if (listened) this.#offer(message)
+      if (taken) ReceivedMessage.release(message)
       else this.#unclaimed.push(message)
     }
   }
@@ -414,15 +463,16 @@ export class Channel implements Receiver, Owner {
         `a message on topic ${JSON.stringify(message.topic)} was dropped: nobody listens for it`,
       )
     }
-    message.ack()
-    ReceivedMessage.release(message)
+    ReceivedMessage.drop(message)
   }
 
   #handlerFailed(error: unknown): void {
-    const shown = inspect(error)
-    if (!this.#log('error', `a message handler failed: ${shown}`)) {
-      process.emitWarning(`A message handler failed: ${shown}`, 'MessageHandlerWarning')
-    }
+    this.#warn(`a message handler failed: ${inspect(error)}`, 'MessageHandlerWarning')
+  }
+
+  /** Something of the app's is wrong: without a log that would hear of it, the process is warned. */
+  #warn(message: string, name: string): void {
+    if (!this.#log('error', message)) process.emitWarning(message, name)
   }
 
   #log(level: LogRecord['level'], message: string): boolean {

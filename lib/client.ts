@@ -1,11 +1,18 @@
 import type { KeyObject } from 'node:crypto'
 import { EventEmitter } from 'node:events'
+import { inspect } from 'node:util'
 import type * as api from '../index.js'
 import { Channel, type Face } from './channel.js'
 import { MqttError, invalidOption } from './errors.js'
 import type { ReceivedMessage } from './message.js'
 import { native, type NativeConnected } from './native.js'
-import { checkPublishOptions, checkSubscribeOptions, keyBytes, nativeOptions } from './options.js'
+import {
+  checkDisconnectOptions,
+  checkPublishOptions,
+  checkSubscribeOptions,
+  keyBytes,
+  nativeOptions,
+} from './options.js'
 import { payloadBytes } from './payload.js'
 import { onAbort } from './signals.js'
 
@@ -15,20 +22,12 @@ export async function connectWithCustomAuthorizer(options: api.ConnectOptions): 
   const connect = nativeOptions(options)
   const { signal } = options
   signal?.throwIfAborted()
-  const connection = new Connection(options, connect)
-  if (signal === undefined) return Connection.established(connection)
-  let abort: (() => void) | undefined
-  const aborted = new Promise<never>((_, reject) => {
-    abort = () => {
-      void connection.disconnect({ force: true })
-      reject(signal.reason as Error)
-    }
-    onAbort(signal, abort)
-  })
   try {
-    return await Promise.race([Connection.established(connection), aborted])
-  } finally {
-    if (abort !== undefined) signal.removeEventListener('abort', abort)
+    return await whenEstablished(new Connection(options, connect), signal)
+  } catch (error) {
+    // Where it was called says more than where the answer came in.
+    if (error instanceof MqttError) Error.captureStackTrace(error, connectWithCustomAuthorizer)
+    throw error
   }
 }
 
@@ -46,10 +45,12 @@ type AwsMessageHandler = (
   dup: boolean,
   qos: number,
   retain: boolean,
-) => void
+) => void | Promise<void>
 
 class Connection extends EventEmitter<api.ConnectionEvents> implements api.Connection {
-  readonly closed: Promise<api.CloseReason>
+  readonly #closed: Promise<api.CloseReason>
+  /** Whether the app has asked for `closed`. */
+  #watched = false
   readonly #channel: Channel
   readonly #established: Promise<this>
   #state: api.ConnectionState | 'connecting' = 'connecting'
@@ -63,7 +64,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     let establish: (connection: this) => void
     let fail: (error: Error) => void
     let close: (reason: api.CloseReason) => void
-    this.closed = new Promise((resolve) => (close = resolve))
+    this.#closed = new Promise((resolve) => (close = resolve))
     this.#established = new Promise((resolve, reject) => {
       establish = resolve
       fail = reject
@@ -77,14 +78,23 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
         establish(this)
         this.#tell('connect', this.#connected)
       },
-      closed: (reason) => {
+      closed: (reason, told) => {
         const established = this.#state !== 'connecting'
         this.#state = 'closed'
         if (!established) fail(reason.error ?? new Error('connecting was aborted'))
         close(reason)
-        if (established) this.#tell('closed', reason)
+        if (!established) return
+        const { error } = reason
+        if (error !== undefined && !told && !this.#watched && this.listenerCount('closed') === 0) {
+          process.emitWarning(
+            `the connection of ${this.clientId} has ended, and nobody watches its \`closed\`: ${error.code}: ${error.message}`,
+            'ConnectionClosedWarning',
+          )
+        }
+        this.#tell('closed', reason)
       },
-      message: (message: ReceivedMessage) => this.#emit('message', message),
+      listens: () => this.listenerCount('message') > 0,
+      message: (message: ReceivedMessage) => void this.#emit('message', message),
       log: (record) => {
         if (logger !== undefined) isolated(() => logger(record))
         this.#emit('log', record)
@@ -96,6 +106,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
         manualAck: options.manualAck ?? false,
         logLevel: options.logLevel ?? 'none',
         onMessage: options.onMessage,
+        creditBatch: Math.max(1, Math.min(128, (options.receive?.maxMessages ?? 1_000) / 4)),
       },
       connect,
     )
@@ -105,6 +116,11 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   /** Resolves with the connection once the server has accepted it. */
   static established(connection: Connection): Promise<Connection> {
     return connection.#established
+  }
+
+  get closed(): Promise<api.CloseReason> {
+    this.#watched = true
+    return this.#closed
   }
 
   get clientId(): string {
@@ -131,9 +147,10 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     topic: string,
     payload: api.Payload,
     options: api.PublishOptions | number = {},
-    retain = false,
+    retain: boolean | (() => void) = false,
   ): Promise<api.PublishResult | { packet_id?: number }> {
     try {
+      if (typeof retain === 'function') throw invalidOption('publish takes no callback: it gives a promise')
       if (typeof topic !== 'string') throw invalidOption(`topic must be a string; got ${typeof topic}`)
       const bytes = payloadBytes(payload)
       if (typeof options === 'number') {
@@ -164,6 +181,9 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     handler?: api.MessageHandler | AwsMessageHandler,
   ): Promise<api.Subscription | { packet_id?: number; topic: string; qos: number; error_code: number }> {
     const filters = filterList(filter)
+    if (typeof options === 'function') {
+      throw invalidOption('the handler is the third argument of subscribe: subscribe(filter, {}, handler)')
+    }
     if (handler !== undefined && typeof handler !== 'function')
       throw invalidOption('handler must be a function')
     if (typeof options === 'number') {
@@ -186,12 +206,13 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     return { reasonCodes: codes, packet_id: packetId }
   }
 
-  async disconnect({ timeoutMs = 5_000, force = false } = {}): Promise<void> {
+  async disconnect(options: { timeoutMs?: number; force?: boolean } = {}): Promise<void> {
+    checkDisconnectOptions(options)
+    const { timeoutMs = 5_000, force = false } = options
     if (this.#state === 'closed') return
     if (this.#state === 'connected') this.#state = 'disconnecting'
-    const timeout = Number.isFinite(timeoutMs) ? Math.max(0, Math.min(timeoutMs, 2 ** 31 - 1)) : 5_000
-    this.#channel.disconnect(force ? 0 : timeout)
-    await this.closed
+    this.#channel.disconnect(force ? 0 : Math.min(Math.max(timeoutMs, 0), 2 ** 31 - 1))
+    await this.#closed
   }
 
   stats(): api.Stats {
@@ -218,6 +239,11 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     return this.disconnect()
   }
 
+  [inspect.custom](): string {
+    const { clientId, state, sessionPresent } = this
+    return `Connection ${inspect({ clientId, state, sessionPresent })}`
+  }
+
   #tell(event: 'connect' | 'closed', payload: unknown): void {
     if (!this.#emit(event, payload)) this.#replays.set(event, payload)
   }
@@ -237,6 +263,24 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     const payload = this.#replays.get(event)
     this.#replays.delete(event)
     queueMicrotask(() => this.#tell(event as 'connect' | 'closed', payload))
+  }
+}
+
+/** Waits for CONNACK, or until the signal says otherwise. */
+async function whenEstablished(connection: Connection, signal: AbortSignal | undefined): Promise<Connection> {
+  if (signal === undefined) return Connection.established(connection)
+  let abort: (() => void) | undefined
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => {
+      void connection.disconnect({ force: true })
+      reject(signal.reason as Error)
+    }
+    onAbort(signal, abort)
+  })
+  try {
+    return await Promise.race([Connection.established(connection), aborted])
+  } finally {
+    if (abort !== undefined) signal.removeEventListener('abort', abort)
   }
 }
 
@@ -284,6 +328,7 @@ function awsHandler(handler: AwsMessageHandler | undefined): api.MessageHandler 
   return ({ topic, payload, dup, qos, retain }) => {
     const { buffer, byteOffset, byteLength } = payload
     const exact = (buffer as ArrayBuffer).slice(byteOffset, byteOffset + byteLength)
-    handler(topic, exact, dup, qos, retain)
+    // What an async handler promises delays the PUBACK, as with our own form.
+    return handler(topic, exact, dup, qos, retain)
   }
 }

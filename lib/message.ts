@@ -40,4 +40,10 @@ export class ReceivedMessage implements Message {
   static release(message: ReceivedMessage): void {
     if (--message.#readers === 0 && message.#ack) message.#consumed(message.#number)
   }
+
+  /** Lets go of it on behalf of an app that will never see it: nobody else could acknowledge it. */
+  static drop(message: ReceivedMessage): void {
+    message.ack()
+    ReceivedMessage.release(message)
+  }
 }

@@ -39,6 +39,7 @@ const OPTIONS: Record<keyof ConnectOptions, Kind> = {
 }
 const PUBLISH: Record<keyof PublishOptions, Kind> = { qos: 'number', retain: 'boolean', signal: 'signal' }
 const SUBSCRIBE: Record<keyof SubscribeOptions, Kind> = { qos: 'number', signal: 'signal' }
+const DISCONNECT = { timeoutMs: 'number', force: 'boolean' } as const
 const TLS = { ca: 'authorities', caFile: 'string' } as const
 const BOUNDS = { maxMessages: 'number', maxBytes: 'number' } as const
 
@@ -100,6 +101,10 @@ export function nativeOptions(options: ConnectOptions): NativeOptions {
 
 export function checkPublishOptions(options: PublishOptions): void {
   check(options, PUBLISH, '')
+}
+
+export function checkDisconnectOptions(options: { timeoutMs?: number; force?: boolean }): void {
+  check(options, DISCONNECT, '')
 }
 
 export function checkSubscribeOptions(options: SubscribeOptions): void {

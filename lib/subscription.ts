@@ -5,7 +5,12 @@ import { ReceivedMessage } from './message.js'
 export interface Owner {
   release(use: FilterUse): Promise<void>
   handle(handler: MessageHandler, message: ReceivedMessage): void
+  /** Messages pile up in a use that no loop reads. */
+  unread(use: FilterUse): void
 }
+
+/** So many messages without a loop are no delay any more. IoT Core stops at 100 unacknowledged ones. */
+const UNREAD = 100
 
 /** One use of one or several filters: it hands messages to a handler, or keeps them for a loop. */
 export class FilterUse implements Subscription {
@@ -14,6 +19,8 @@ export class FilterUse implements Subscription {
   readonly #handler: MessageHandler | undefined
   readonly #queue = new MessageQueue()
   #granted: Subscription['granted'] = []
+  /** Whether a loop has begun. */
+  #read = false
   #ended = false
   #released: Promise<void> | undefined
 
@@ -34,6 +41,7 @@ export class FilterUse implements Subscription {
   }
 
   [Symbol.asyncIterator](): AsyncIterator<Message, undefined> {
+    this.#read = true
     const reader: AsyncIterator<Message, undefined> = {
       next: () => this.#queue.next(reader),
       return: async () => {
@@ -48,10 +56,23 @@ export class FilterUse implements Subscription {
     return this.unsubscribe()
   }
 
-  static deliver(use: FilterUse, message: ReceivedMessage): void {
-    if (use.#ended) return
-    if (use.#handler === undefined) use.#queue.push(message)
-    else use.#owner.handle(use.#handler, message)
+  /**
+   * `listened` says whether somebody else gets the message: then it waits for no loop that has not begun.
+   * Gives whether the use is there for it.
+   */
+  static deliver(use: FilterUse, message: ReceivedMessage, listened: boolean): boolean {
+    if (use.#ended) return false
+    if (use.#handler !== undefined) {
+      use.#owner.handle(use.#handler, message)
+    } else if (use.#read || !listened) {
+      if (use.#queue.push(message) === UNREAD && !use.#read) use.#owner.unread(use)
+    }
+    return true
+  }
+
+  /** Whether a loop will see how the connection ended. */
+  static isRead(use: FilterUse): boolean {
+    return use.#read && !use.#ended
   }
 
   static grant(use: FilterUse, codes: readonly number[]): void {
@@ -90,7 +111,8 @@ class MessageQueue {
   #finished = false
   #error: Error | undefined
 
-  push(message: ReceivedMessage): void {
+  /** Gives how many wait. */
+  push(message: ReceivedMessage): number {
     ReceivedMessage.retain(message)
     const waiting = this.#waiting.shift()
     if (waiting === undefined) {
@@ -99,6 +121,7 @@ class MessageQueue {
       this.#hand(message, waiting.reader)
       waiting.resolve({ done: false, value: message })
     }
+    return this.#messages.length - this.#read
   }
 
   next(reader: Reader): Promise<IteratorResult<Message, undefined>> {
@@ -136,7 +159,7 @@ class MessageQueue {
   discard(): void {
     this.finish(undefined)
     for (const reader of this.#busy.keys()) this.#consume(reader)
-    for (const message of this.#messages.slice(this.#read)) ReceivedMessage.release(message)
+    for (const message of this.#messages.slice(this.#read)) ReceivedMessage.drop(message)
     this.#messages = []
     this.#read = 0
   }
