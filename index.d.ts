@@ -28,7 +28,7 @@ export function connectWithCustomAuthorizer(options: ConnectOptions): Promise<Co
  * token's bytes, in standard base64. For backends, simulators and tests: the key belongs on no device.
  *
  * @param token The token value, without a line feed at its end.
- * @param privateKey An RSA key of at least 2048 bits: PEM (PKCS#8 or PKCS#1), DER, or a `KeyObject`.
+ * @param privateKey An RSA key of 2,048 to 4,096 bits: PEM (PKCS#8 or PKCS#1), DER, or a `KeyObject`.
  * @throws {MqttError} `ERR_INVALID_OPTION` where the key is no such key.
  */
 export function signToken(token: string, privateKey: string | Uint8Array | KeyObject): string
@@ -156,7 +156,7 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
   limits?: 'aws-iot-core' | 'none'
   /** What reaches `logger` and the `log` event. @default 'none' */
   logLevel?: LogLevel
-  /** Receives log records. No record ever holds a secret or a payload. */
+  /** Receives log records. None holds a secret or a payload, but for what an error of your own handlers quotes. */
   logger?: (record: LogRecord) => void
   /** Cancels connecting. Once connected it has no effect; use `disconnect()`. */
   signal?: AbortSignal
@@ -190,7 +190,10 @@ export interface Message {
   ack(): void
 }
 
-/** A promise that it returns delays the PUBACK until it settles. What it throws is logged and stops nobody else. */
+/**
+ * A promise that it returns delays the PUBACK until it settles. PUBACKs leave in order of receipt, so a slow handler
+ * holds back those behind it. What it throws is logged, or without a log becomes a process warning, and stops nobody.
+ */
 export type MessageHandler = (message: Message) => void | Promise<void>
 
 export interface PublishOptions {
@@ -220,13 +223,16 @@ export interface SubscribeOptions {
 }
 
 /**
- * The use of one or several topic filters. Without a handler it is an async iterable of the messages that match:
+ * The use of one or several topic filters. Without a handler it is an async iterable of the messages that match, which
+ * wait for the loop; where a `message` listener or `onMessage` gets them anyway, only from the loop's beginning on:
  *
  * ```js
  * const subscription = await connection.subscribe('fleet/+/temperature')
  * for await (const message of subscription) console.log(message.topic, message.payload.toString())
  * ```
- * Leaving the loop unsubscribes. A message counts as consumed when the loop asks for the next one.
+ * Leaving the loop unsubscribes. A message counts as consumed when the loop asks for the next one. When the connection
+ * ends with an error, the loop throws it. Messages that wait and that nobody reads are not acknowledged, and end the
+ * credit of `receive`: a process warning (`UnreadSubscriptionWarning`) says so.
  */
 export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
   /** What the server granted, in the order asked. */
@@ -333,7 +339,7 @@ export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposa
 
   /**
    * Ends the connection: waits up to `timeoutMs` for what was accepted to be acknowledged, sends DISCONNECT and closes.
-   * What is left rejects with `ERR_CLOSED`. Resolves when the connection is closed; never rejects; safe to call twice.
+   * What is left rejects with `ERR_CLOSED`. Resolves when the connection is closed, whatever happens; safe to call twice.
    */
   disconnect(options?: {
     /** @default 5_000 */
@@ -342,7 +348,10 @@ export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposa
     force?: boolean
   }): Promise<void>
 
-  /** Settles when the connection has ended, for whatever reason. Never rejects. */
+  /**
+   * Settles when the connection has ended, for whatever reason. Never rejects. An end with an error of which nobody
+   * learns, here or otherwise, becomes a process warning (`ConnectionClosedWarning`).
+   */
   readonly closed: Promise<CloseReason>
   stats(): Stats
   /** Keeps the process alive while the connection is open: the initial state. */
@@ -383,14 +392,20 @@ export type ErrorCode =
   | 'ERR_CLOSED'
   | 'ERR_INTERNAL'
 
-/** The one error class. It never holds a password, token, signature or key. */
+/**
+ * The one error class. It never holds a password, token, signature or key. Its `cause`, where there is one, is the error
+ * underneath, in the words of the system or of TLS.
+ */
 export class MqttError extends Error {
   readonly name: 'MqttError'
   readonly code: ErrorCode
   readonly stage: Stage
   /** What to look at next, the likeliest first; empty where the message says it all. */
   readonly hint: string
-  /** Whether the same call can succeed later without a change. */
+  /**
+   * Whether trying again later can succeed without a change. Refusals are retryable too, since IoT Core answers a
+   * throttled Lambda and a wrong password alike: wait between tries, and give up after some.
+   */
   readonly retryable: boolean
   /** Legal but suspicious options, where there were any. */
   readonly warnings?: ReadonlyArray<string>

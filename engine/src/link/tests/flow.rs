@@ -92,11 +92,11 @@ async fn acknowledgements_that_nobody_reads_stop_reading_in_the_end() {
         // The clock moves when the link has done all that it can.
         sleep(Duration::from_millis(1)).await;
         let arrived = running.events.take().len() as u32;
-        if arrived == 0 {
-            break;
-        }
         running.consume(consumed, arrived);
         consumed += arrived;
+        if arrived == 0 || consumed > 70_000 {
+            break;
+        }
     }
     assert!((16_384 + 25_000..70_000).contains(&consumed), "{consumed}");
     assert_eq!(running.end_code().await, Code::WriteStalled);
