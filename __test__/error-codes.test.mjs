@@ -3,7 +3,7 @@ import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
 
 const read = (path) => readFile(new URL(`../${path}`, import.meta.url), 'utf8')
-const all = (text, pattern) => [...text.matchAll(pattern)].map(([, code]) => code).sort()
+const all = (text, pattern) => [...text.matchAll(pattern)].map(([, code]) => code).toSorted()
 
 const types = await read('index.d.ts')
 const declared = all(types.slice(types.indexOf('export type ErrorCode')), /^ {2}\| '(ERR_\w+)'/gm)

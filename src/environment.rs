@@ -26,6 +26,8 @@ use crate::{
 
 /// Bytes of one arena: a message that the app keeps holds no more than this.
 const ARENA_BYTES: usize = 8 * 1024;
+/// Bytes of one batch, large payloads included: more would keep the event loop from everything else.
+const BATCH_BYTES: usize = 1024 * 1024;
 /// Words of one batch.
 const BATCH_WORDS: usize = 4 * 1024;
 
@@ -163,7 +165,8 @@ impl Environment {
                 }
                 // A record larger than a batch gets one of its own size.
                 let full = arena.len() + extent.bytes > ARENA_BYTES
-                    || words.len() + extent.words > BATCH_WORDS;
+                    || words.len() + extent.words > BATCH_WORDS
+                    || bytes >= BATCH_BYTES;
                 if events > 0 && full {
                     if let Some(value) = large {
                         records.values.push_front(value);
