@@ -8,7 +8,7 @@ use tokio::{
 };
 
 use super::{
-    super::WRITE_STALL,
+    super::{TURNS, WRITE_STALL},
     kit::{HoldingBack, Peer, Running, connected, connected_over},
 };
 use crate::{
@@ -101,6 +101,15 @@ async fn acknowledgements_that_nobody_reads_stop_reading_in_the_end() {
     assert!((16_384 + 25_000..70_000).contains(&consumed), "{consumed}");
     assert_eq!(running.end_code().await, Code::WriteStalled);
     sending.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_takes_longer_than_a_poll_may_goes_on_by_itself() {
+    let (running, mut peer) = connected(1 << 22, unlimited).await;
+    // All at once: nothing wakes the link a second time.
+    peer.send(&publish(0, "t", &[0; 64]).repeat(TURNS * 1_000))
+        .await;
+    assert_eq!(running.messages(TURNS * 1_000).await.len(), TURNS * 1_000);
 }
 
 /// What passes in each direction at the same time.
