@@ -157,7 +157,7 @@ impl Recorder {
                 changed.await;
             }
         };
-        match timeout(Duration::from_secs(100_000), waiting).await {
+        match timeout(Duration::from_secs(60), waiting).await {
             Ok(events) => events,
             Err(_) => panic!("waited in vain for {what}; told: {:?}", self.take()),
         }
