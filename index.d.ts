@@ -61,6 +61,26 @@ export interface CustomAuthorizerCredentials {
   tokenEncoding?: 'auto' | 'raw' | 'percent'
 }
 
+/** What `credentials` returns: everything that one attempt logs in with. */
+export interface FreshCredentials extends CustomAuthorizerCredentials {
+  /**
+   * When they end: a `Date`, or milliseconds since the epoch as of `Date.now()`. The connection is renewed once, at 80
+   * to 95 % of what is left of their life then, and not within 60 s of a connect. A number of seconds is refused.
+   */
+  expiresAt?: Date | number
+}
+
+/** One attempt to connect, as `credentials` sees it. */
+export interface CredentialsAttempt {
+  /** Counted from 1 through the life of the connection. */
+  readonly number: number
+  readonly clientId: string
+  /** Why the attempt before failed, or the connection before was lost. */
+  readonly lastError?: MqttError
+  /** Aborted once nobody waits for the answer any more: too late, or the connection is being closed. */
+  readonly signal: AbortSignal
+}
+
 /** Trust and names for TLS. Verification cannot be turned off. */
 export interface TlsOptions {
   /** Certificate authorities to trust **instead of** the system's: PEM text or bytes, one or several. */
@@ -87,6 +107,27 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
    * @default 5
    */
   mqttVersion?: 3 | 5
+  /**
+   * Asked before every attempt to connect, and before a renewal; what it returns is used as a whole for that attempt.
+   * `authorizerName`, `username`, `tokenKeyName`, `tokenSigningKey` and `tokenEncoding` may stay in the options, and
+   * are used where it returns none; `password`, `tokenValue` and `tokenSignature` beside it are refused.
+   *
+   * What it throws, or returns and cannot be used, fails the attempt with `ERR_CREDENTIALS`, whose `cause` is what was
+   * thrown; the next attempt asks again. An error with `retryable: false` ends the connection.
+   *
+   * ```js
+   * credentials: async ({ signal }) => {
+   *   const { token, signature, expiresAt } = await (await fetch(tokenUrl, { signal })).json()
+   *   return { tokenValue: token, tokenSignature: signature, expiresAt }
+   * }
+   * ```
+   */
+  credentials?: (attempt: CredentialsAttempt) => FreshCredentials | Promise<FreshCredentials>
+  /**
+   * Milliseconds for `credentials` to answer; not counted in `connectTimeoutMs`. A later answer is ignored.
+   * @default 30_000
+   */
+  credentialsTimeoutMs?: number
   tls?: TlsOptions
   /**
    * Seconds without traffic after which a ping is sent; 30 to 1,200 on IoT Core, which closes the connection after
@@ -95,7 +136,8 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
    */
   keepAliveSeconds?: number
   /**
-   * Milliseconds to wait for the answer to a ping; then the connection fails with `ERR_KEEP_ALIVE`.
+   * Milliseconds to wait for the answer to a ping; then the connection is lost with `ERR_KEEP_ALIVE`. So a dead network
+   * is found within `keepAliveSeconds` plus this, and within 30 s where something waits to be sent.
    * @default 10_000
    */
   pingTimeoutMs?: number
@@ -106,13 +148,15 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
   connectTimeoutMs?: number
   /**
    * Milliseconds to wait for the acknowledgement of a publish, subscribe or unsubscribe, from the moment it is
-   * written; then its promise rejects with `ERR_ACK_TIMEOUT`, its outcome unknown.
+   * written, and anew when it is written again on another connection; then its promise rejects with
+   * `ERR_ACK_TIMEOUT`, its outcome unknown.
    * @default 60_000
    */
   ackTimeoutMs?: number
   /**
-   * Whether the session starts from nothing. `false` resumes what the server kept for this client id, leaves it there
-   * at `disconnect()`, and needs an explicit `clientId`.
+   * Whether the session starts from nothing. On MQTT 5 the connection's own reconnects resume it then; on 3.1.1 they
+   * cannot: subscriptions are made again, and what others published in the gap is lost. `false` resumes what the server
+   * kept for this client id, leaves it there at `disconnect()`, and needs an explicit `clientId`.
    * @default true
    */
   cleanSession?: boolean
@@ -122,12 +166,49 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
    * @default 3_600
    */
   sessionExpirySeconds?: number
-  /** Bounds what is accepted and not yet settled; beyond it a call rejects with `ERR_QUEUE_FULL`. */
+  /** What the server publishes when the connection is lost without a `disconnect()`. A renewal does not trigger it. */
+  will?: Will
+  /** MQTT 5: what CONNECT says beside all this. */
+  connectProperties?: { userProperties?: UserProperties }
+  /**
+   * MQTT 5: whether topics that repeat are sent as a number, where the server takes aliases (IoT Core takes 8).
+   * Aliases of the server are understood in any case.
+   * @default false
+   */
+  topicAliases?: boolean
+  /**
+   * What follows when the first attempt fails.
+   * - `fail`: the call rejects with its error.
+   * - `retry`: it is made again, as `reconnect` says, until it succeeds; the call resolves then.
+   * - `background`: the same, and the call resolves at once, with a connection in the state `connecting`; what is asked
+   *   of it waits in `queue`.
+   * @default 'fail'
+   */
+  initialConnect?: 'fail' | 'retry' | 'background'
+  /**
+   * How a connection that is lost is made again; `false`: it ends then. What was accepted survives: publishes at QoS 1
+   * are sent again in order, subscriptions are made again where the server has lost them, and what is asked for
+   * meanwhile waits in `queue`. A connection that once worked never ends by itself, but for `maxAttempts`,
+   * `stopAfterRefusals` and credentials that fail for good.
+   */
+  reconnect?: false | ReconnectOptions
+  /** Bounds what is accepted and not yet settled, with a connection or without. */
   queue?: {
     /** @default 10_000 */
     maxMessages?: number
     /** @default 67_108_864, 64 MiB */
     maxBytes?: number
+    /**
+     * What a call meets for which there is no room. `reject`: it rejects with `ERR_QUEUE_FULL`. `drop-oldest`: the
+     * oldest publish that is not on its way rejects with it instead, as for readings of which the latest count.
+     * @default 'reject'
+     */
+    whenFull?: 'reject' | 'drop-oldest'
+    /**
+     * What a publish at QoS 0 meets while there is no connection. `reject`: `ERR_NOT_CONNECTED`. `queue`: it waits.
+     * @default 'reject'
+     */
+    qos0?: 'queue' | 'reject'
   }
   /**
    * Bounds what has arrived and was not yet consumed by the app. QoS 1 messages beyond it stay with the server;
@@ -148,18 +229,114 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
   /** Called for every message, as a listener of the `message` event that is there from the start. */
   onMessage?: MessageHandler
   /**
-   * `aws-iot-core`: IoT Core's limits are checked before anything is sent (payload 128 KiB, topic 256 bytes and
-   * 7 slashes, client id 128 bytes, keep-alive 30 to 1,200 s, 100 unacknowledged publishes, 8 filters a packet).
-   * `none`: only those of MQTT and what the server announced.
+   * `aws-iot-core`: IoT Core's limits are kept before anything is sent (payload 128 KiB, topic 256 bytes and
+   * 7 slashes, client id 128 bytes, keep-alive 30 to 1,200 s, 100 unacknowledged publishes, 8 filters a packet,
+   * 50 subscriptions, 100 publishes and 512 KiB a second). `none`: only those of MQTT and what the server announced.
+   * An object: those of IoT Core, with single ones changed or turned off.
    * @default 'aws-iot-core'
    */
-  limits?: 'aws-iot-core' | 'none'
+  limits?: 'aws-iot-core' | 'none' | LimitOptions
   /** What reaches `logger` and the `log` event. @default 'none' */
   logLevel?: LogLevel
+  /**
+   * Called when an attempt to connect has ended: without `error` where it succeeded. `nextDelayMs` is how long it takes
+   * until the next begins; undefined where none follows.
+   */
+  onAttempt?: (attempt: AttemptReport) => void
   /** Receives log records. None holds a secret or a payload, but for what an error of your own handlers quotes. */
   logger?: (record: LogRecord) => void
   /** Cancels connecting. Once connected it has no effect; use `disconnect()`. */
   signal?: AbortSignal
+}
+
+/**
+ * When attempts follow each other. A delay is `minDelayMs` and a random part below a bound that doubles from
+ * `minDelayMs` to `maxDelayMs`. Refused logins and certificates are retried at the bound of `maxDelayMs` at once, a
+ * close before CONNACK starts higher: IoT Core answers a throttled Lambda and a wrong password alike, and a device
+ * without a clock sees every certificate as not yet valid. Under IoT Core's limits two CONNECTs are a second apart.
+ */
+export interface ReconnectOptions {
+  /** @default 1_000 */
+  minDelayMs?: number
+  /** @default 120_000 */
+  maxDelayMs?: number
+  /** A connection that has lasted so long was a success: delays start from the beginning after it. @default 30_000 */
+  stableAfterMs?: number
+  /**
+   * The first delay after such a connection is random, up to this. Fleets that lose their server at the same moment set
+   * it to the seconds over which they may come back.
+   * @default 2_000
+   */
+  spreadMs?: number
+  /** Ends the connection after so many attempts in a row that led to no stable one. @default none */
+  maxAttempts?: number
+  /** Ends the connection after so many refused logins or certificates in a row. @default none */
+  stopAfterRefusals?: number
+  /**
+   * Renews the connection in good order after 80 to 95 % of these seconds, before the authorizer's
+   * `disconnectAfterInSeconds` cuts it. 75 to 604,800. @default none: by `expiresAt` of `credentials` alone
+   */
+  renewAfterSeconds?: number
+}
+
+/** Single limits of IoT Core, changed or, by `false`, turned off. */
+export interface LimitOptions {
+  /** Messages in and out; what exceeds it is discarded by IoT Core without a word, so it waits here. @default 100 */
+  publishesPerSecond?: number | false
+  /** Bytes of messages in and out. @default 524_288 */
+  bytesPerSecond?: number | false
+  /** QoS 1 publishes that wait for their acknowledgement at a time. @default 100 */
+  inFlight?: number | false
+  /** Topic filters; one more rejects with `ERR_LIMIT`. @default 50 */
+  subscriptions?: number | false
+}
+
+export interface AttemptReport {
+  /** Counted from 1 through the life of the connection. */
+  readonly number: number
+  readonly error?: MqttError
+  readonly nextDelayMs?: number
+}
+
+export interface Will {
+  topic: string
+  payload: Payload
+  /** @default 1 */
+  qos?: QoS
+  /** @default false */
+  retain?: boolean
+  /** MQTT 5: how long the server waits with it; a connection of the same session in that time cancels it. @default 0 */
+  delaySeconds?: number
+  /** MQTT 5. */
+  properties?: PublishProperties
+}
+
+/** Keys may repeat: then as an array of pairs, or with an array of values. */
+export type UserProperties =
+  Readonly<Record<string, string | ReadonlyArray<string>>> | ReadonlyArray<readonly [string, string]>
+
+/** MQTT 5: what a message says about itself. */
+export interface PublishProperties {
+  contentType?: string
+  /** Where an answer is to go. */
+  responseTopic?: string
+  /** What an answer is to carry, so that it can be told apart. */
+  correlationData?: string | Uint8Array
+  userProperties?: UserProperties
+  /** Whether the payload is UTF-8 text. */
+  payloadFormat?: 'bytes' | 'utf8'
+}
+
+/** MQTT 5: what the sender of a message, and the server, say about it. */
+export interface MessageProperties {
+  readonly contentType?: string
+  readonly responseTopic?: string
+  readonly correlationData?: Buffer
+  /** In the sender's order. */
+  readonly userProperties: ReadonlyArray<readonly [string, string]>
+  readonly payloadFormat?: 'bytes' | 'utf8'
+  /** Seconds that were left of its life when the server sent it. */
+  readonly expirySeconds?: number
 }
 
 export type LogLevel = 'none' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
@@ -186,6 +363,8 @@ export interface Message {
   readonly retain: boolean
   /** Whether the server marks it as sent before. IoT Core may redeliver without the mark. */
   readonly dup: boolean
+  /** MQTT 5; undefined where it has none. */
+  readonly properties?: MessageProperties
   /** With `manualAck`: sends the PUBACK. Later calls, and calls after the connection is gone, do nothing. */
   ack(): void
 }
@@ -202,6 +381,13 @@ export interface PublishOptions {
   /** Whether the server stores it for later subscribers (needs iot:RetainPublish). @default false */
   retain?: boolean
   /**
+   * Milliseconds after which it is not worth sending: it rejects with `ERR_EXPIRED` where it still waits then. On
+   * MQTT 5 the server keeps to it too, in whole seconds.
+   */
+  expiresInMs?: number
+  /** MQTT 5. */
+  properties?: PublishProperties
+  /**
    * Aborted while the message waits: it is withdrawn and never sent. Aborted later: the promise rejects with
    * `signal.reason`, and the message may still be delivered.
    */
@@ -213,6 +399,19 @@ export interface PublishResult {
   packetId: number
   /** MQTT 5: 0, or 16 where nobody is subscribed. */
   reasonCode: number
+  /** MQTT 5: the server's own words, where it has any. */
+  reasonString?: string
+}
+
+export interface RequestOptions extends PublishOptions {
+  /**
+   * Where the answer is to come; the policy has to allow a subscription to it. It is subscribed to once, and stays so
+   * for the life of the connection.
+   * @default '<clientId>/responses'
+   */
+  responseTopic?: string
+  /** Milliseconds to wait for the answer; then `ERR_NO_RESPONSE`. @default 30_000 */
+  timeoutMs?: number
 }
 
 export interface SubscribeOptions {
@@ -230,13 +429,16 @@ export interface SubscribeOptions {
  * const subscription = await connection.subscribe('fleet/+/temperature')
  * for await (const message of subscription) console.log(message.topic, message.payload.toString())
  * ```
- * Leaving the loop unsubscribes. A message counts as consumed when the loop asks for the next one. When the connection
+ * Leaving the loop unsubscribes. A lost connection does not end it: the subscription is made again where the server has
+ * lost it, and only where that is refused the loop throws. A message counts as consumed when the loop asks for the next one. When the connection
  * ends with an error, the loop throws it. Messages that wait and that nobody reads are not acknowledged, and end the
  * credit of `receive`: a process warning (`UnreadSubscriptionWarning`) says so.
  */
 export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
   /** What the server granted, in the order asked. */
   readonly granted: ReadonlyArray<{ readonly filter: string; readonly qos: QoS }>
+  /** MQTT 5: the server's own words, where it has any. */
+  readonly reasonString?: string
   /** Ends this use; the server is told when it was the last one of a filter. Safe to call twice. */
   unsubscribe(): Promise<void>
 }
@@ -244,6 +446,8 @@ export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
 export interface UnsubscribeResult {
   /** MQTT 5: the server's code for each filter. 3.1.1 has none: 0. */
   readonly reasonCodes: ReadonlyArray<number>
+  /** MQTT 5: the server's own words, where it has any. */
+  readonly reasonString?: string
 }
 
 /** What the server granted in CONNACK. */
@@ -258,6 +462,8 @@ export interface Negotiated {
   readonly retainAvailable: boolean
   /** Seconds; undefined on 3.1.1. */
   readonly sessionExpirySeconds?: number
+  /** How many topic aliases the server takes; 0 on 3.1.1. */
+  readonly topicAliasMaximum: number
   /** The protocol agreed on in TLS: `mqtt` on IoT Core, undefined where the server selects none. */
   readonly alpnProtocol?: string
 }
@@ -270,7 +476,9 @@ export interface CloseReason {
 }
 
 export interface Stats {
-  /** Milliseconds since the connection was established. */
+  /** Attempts to connect so far. */
+  readonly attempts: number
+  /** Milliseconds since the connection was established, or made again; 0 while there is none. */
   readonly uptimeMs: number
   readonly messagesSent: number
   readonly messagesReceived: number
@@ -280,38 +488,59 @@ export interface Stats {
   readonly inFlight: number
   /** Accepted and not yet written. */
   readonly queued: number
+  /** Milliseconds for which something waited to keep IoT Core's rates (see `limits`). */
+  readonly pacedMs: number
   /** Messages that were received and dropped: QoS 0 beyond `receive`, and those that nobody listened for. */
   readonly dropped: number
   /** Round trip of the last ping in milliseconds; undefined before the first. */
   readonly pingMs?: number
+  /** Why the last attempt failed, or the connection was last lost. */
+  readonly lastError?: MqttError
 }
 
-export type ConnectionState = 'connected' | 'disconnecting' | 'closed'
+/**
+ * `connecting`: never connected yet. `reconnecting`: the connection is lost and being made again. `disconnecting`: from
+ * `disconnect()` on. `closed`: the end.
+ */
+export type ConnectionState = 'connecting' | 'connected' | 'reconnecting' | 'disconnecting' | 'closed'
 
+/**
+ * Of `connect`, `interrupt`, `resume` and `closed` the latest is replayed once, to the first listener that comes later.
+ * The same is published on `node:diagnostics_channel`, see the README.
+ */
 export interface ConnectionEvents {
-  /** Connected. Replayed once to the first listener. */
+  /** Connected for the first time. */
   connect: [{ sessionPresent: boolean; negotiated: Negotiated }]
+  /** The connection is lost, and is being made again. */
+  interrupt: [{ error: MqttError }]
+  /** It is there again, `downMs` milliseconds later. */
+  resume: [{ sessionPresent: boolean; negotiated: Negotiated; downMs: number }]
   /** Every message, whether or not a handler matches it. */
   message: [Message]
-  /** The end; nothing follows. Replayed once to the first listener. */
+  /** The end; nothing follows. */
   closed: [CloseReason]
   log: [LogRecord]
 }
 
-/** A connection. The process stays alive while it is open, as with a socket; `unref()` lets it go. */
+/**
+ * A connection. The process stays alive while it is open or being made again, as with a socket; `unref()` lets it go.
+ */
 export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposable {
   readonly clientId: string
   readonly state: ConnectionState
-  /** Whether the server resumed a session that it had kept. */
+  /** Whether the server resumed a session that it had kept, the latest time. */
   readonly sessionPresent: boolean
-  readonly negotiated: Negotiated
+  /** What the latest CONNACK granted; undefined before the first (`initialConnect: 'background'`). */
+  readonly negotiated?: Negotiated
 
   /**
    * Sends a message.
    *
-   * Rejects with `ERR_INVALID_TOPIC`, `ERR_PAYLOAD_TOO_LARGE`, `ERR_LIMIT` or `ERR_QUEUE_FULL` before anything is
-   * sent, with `ERR_PUBLISH_REJECTED` where the server says no, with `ERR_ACK_TIMEOUT` where it says nothing, and
-   * with the connection's error where that ends first. The bytes are copied before the call returns.
+   * While the connection is lost it waits, and goes out in order once there is one again. Rejects with
+   * `ERR_INVALID_TOPIC`, `ERR_PAYLOAD_TOO_LARGE`, `ERR_LIMIT` or `ERR_QUEUE_FULL` before anything is sent, with
+   * `ERR_PUBLISH_REJECTED` where the server says no, with `ERR_ACK_TIMEOUT` where it says nothing, with
+   * `ERR_SUSPECTED_POLICY` where it keeps closing the connection for this very message, and with the connection's error
+   * where that ends first. The bytes are copied before the call returns.
    */
   publish(topic: string, payload: Payload, options?: PublishOptions): Promise<PublishResult>
   /** The form of the AWS SDK's `MqttClientConnection`. */
@@ -334,12 +563,19 @@ export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposa
     onMessage?: (topic: string, payload: ArrayBuffer, dup: boolean, qos: number, retain: boolean) => void,
   ): Promise<{ packet_id?: number; topic: string; qos: number; error_code: number }>
 
+  /**
+   * MQTT 5: publishes a request and resolves with the answer, the message on the response topic that carries the
+   * request's correlation data. Rejects as `publish` does, and with `ERR_NO_RESPONSE` after `timeoutMs`.
+   */
+  request(topic: string, payload: Payload, options?: RequestOptions): Promise<Message>
+
   /** Ends every use of these filters on this connection. */
   unsubscribe(filter: string | ReadonlyArray<string>): Promise<UnsubscribeResult & { packet_id?: number }>
 
   /**
    * Ends the connection: waits up to `timeoutMs` for what was accepted to be acknowledged, sends DISCONNECT and closes.
-   * What is left rejects with `ERR_CLOSED`. Resolves when the connection is closed, whatever happens; safe to call twice.
+   * What is left rejects with `ERR_CLOSED`. Without a connection it ends at once. Resolves when the connection is
+   * closed, whatever happens; safe to call twice.
    */
   disconnect(options?: {
     /** @default 5_000 */
@@ -361,12 +597,13 @@ export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposa
 }
 
 /** Where on the way a failure happened. */
-export type Stage = 'options' | 'dns' | 'tcp' | 'tls' | 'connack' | 'session' | 'operation'
+export type Stage = 'options' | 'credentials' | 'dns' | 'tcp' | 'tls' | 'connack' | 'session' | 'operation'
 
 /** Stable codes to branch on. The README has a table of what each means and what to do. */
 export type ErrorCode =
   | 'ERR_INVALID_OPTION'
   | 'ERR_INCOMPLETE_TOKEN'
+  | 'ERR_CREDENTIALS'
   | 'ERR_DNS'
   | 'ERR_TCP'
   | 'ERR_TLS'
@@ -380,13 +617,17 @@ export type ErrorCode =
   | 'ERR_KEEP_ALIVE'
   | 'ERR_WRITE_STALLED'
   | 'ERR_CONNECTION_LOST'
+  | 'ERR_NOT_CONNECTED'
+  | 'ERR_SUSPECTED_POLICY'
   | 'ERR_SESSION_TAKEN_OVER'
   | 'ERR_SERVER_DISCONNECT'
   | 'ERR_PAYLOAD_TOO_LARGE'
   | 'ERR_INVALID_TOPIC'
   | 'ERR_LIMIT'
   | 'ERR_QUEUE_FULL'
+  | 'ERR_EXPIRED'
   | 'ERR_ACK_TIMEOUT'
+  | 'ERR_NO_RESPONSE'
   | 'ERR_PUBLISH_REJECTED'
   | 'ERR_SUBSCRIBE_REJECTED'
   | 'ERR_CLOSED'
@@ -394,7 +635,7 @@ export type ErrorCode =
 
 /**
  * The one error class. It never holds a password, token, signature or key. Its `cause`, where there is one, is the error
- * underneath, in the words of the system or of TLS.
+ * underneath, in the words of the system or of TLS; with `ERR_CREDENTIALS` it is what `credentials` threw.
  */
 export class MqttError extends Error {
   readonly name: 'MqttError'

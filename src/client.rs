@@ -2,15 +2,18 @@
 
 use std::{cell::RefCell, panic::RefUnwindSafe, sync::Arc, time::Duration};
 
-use engine::{ConnectOptions, Filter, Handle, Number, connect, filter_matches};
+use engine::{
+    Code, ConnectOptions, Expiry, Failure, Filter, Handle, Number, Stage, connect, filter_matches,
+};
 use napi::{Either, bindgen_prelude::Uint32Array};
 use napi_derive::napi;
 
 use crate::{
     environment::Environment,
     failure::{NativeFailure, internal},
-    options::NativeOptions,
+    options::{NativeCredentials, NativeOptions},
     outbox::{Outbox, OutboxEvents},
+    properties::NativeProperties,
     runtime::runtime,
 };
 
@@ -29,6 +32,7 @@ pub struct NativeStats {
     pub in_flight: f64,
     pub queued: f64,
     pub dropped: f64,
+    pub paced_ms: f64,
     /// 0 before the first.
     pub ping_micros: f64,
 }
@@ -93,6 +97,63 @@ impl NativeConnection {
                 .borrow_mut()
                 .publish(token, &topic, payload, qos, retain),
         )
+    }
+
+    /// The same for a message that says more about itself, or that is not worth sending after a while.
+    #[napi(catch_unwind)]
+    #[allow(clippy::too_many_arguments, reason = "those of publish, and two")]
+    pub fn publish_with(
+        &self,
+        token: u32,
+        topic: String,
+        payload: &[u8],
+        qos: u32,
+        retain: bool,
+        properties: NativeProperties,
+        expires_in_ms: Option<f64>,
+    ) -> Option<NativeFailure> {
+        let qos = u8::try_from(qos).unwrap_or(u8::MAX);
+        refused(self.handle.borrow_mut().publish_with(
+            token,
+            &topic,
+            payload,
+            qos,
+            retain,
+            properties.into(),
+            expires_in_ms.map(millis),
+        ))
+    }
+
+    /// Answers a record `CREDENTIALS`. `expires_at` tells one expiry from another, `expires_in_ms` is how far it is.
+    #[napi(catch_unwind)]
+    pub fn credentials(
+        &self,
+        attempt: u32,
+        credentials: NativeCredentials,
+        expires_at: Option<f64>,
+        expires_in_ms: Option<f64>,
+    ) {
+        let expiry = expires_at.zip(expires_in_ms).map(|(at, after)| Expiry {
+            id: at.to_bits(),
+            after: millis(after),
+        });
+        self.handle
+            .borrow_mut()
+            .credentials(attempt, credentials.try_into(), expiry);
+    }
+
+    /// The same where there are none. Without `retryable` there never will be.
+    #[napi(catch_unwind)]
+    pub fn credentials_failed(&self, attempt: u32, message: String, retryable: bool) {
+        let failure = Failure::new(Code::Credentials, Stage::Credentials, message);
+        let failure = if retryable {
+            failure
+        } else {
+            failure.for_good()
+        };
+        self.handle
+            .borrow_mut()
+            .credentials(attempt, Err(failure), None);
     }
 
     /// `ids` are the numbers under which messages name the filters; like `qos`, one for each.
@@ -165,6 +226,7 @@ impl NativeConnection {
             in_flight: number(Number::InFlight),
             queued: number(Number::Queued),
             dropped: number(Number::Dropped),
+            paced_ms: number(Number::Paced),
             ping_micros: number(Number::Ping),
         }
     }
@@ -175,4 +237,9 @@ impl RefUnwindSafe for NativeConnection {}
 
 fn refused(result: engine::Result<()>) -> Option<NativeFailure> {
     result.err().map(NativeFailure::from)
+}
+
+/// Negative where the clock has passed it.
+fn millis(count: f64) -> Duration {
+    Duration::from_secs_f64((count / 1_000.0).clamp(0.0, 1e9))
 }

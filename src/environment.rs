@@ -22,6 +22,7 @@ use napi_derive::napi;
 use crate::{
     failure::NativeFailure,
     outbox::{Extent, Outbox, Records, Value, flag, kind},
+    properties::NativeProperties,
 };
 
 /// Bytes of one arena: a message that the app keeps holds no more than this.
@@ -104,6 +105,7 @@ pub struct NativeConnected {
     pub maximum_qos: u32,
     pub retain_available: bool,
     pub session_expiry_seconds: Option<u32>,
+    pub topic_alias_maximum: u32,
     pub alpn_protocol: Option<String>,
 }
 
@@ -153,14 +155,10 @@ impl Environment {
             };
             words.extend([kind::CONNECTION, draining.index]);
             let full = draining.advance(&mut |records, extent, word, byte| {
-                let large = if extent.values > 0 {
-                    records.values.pop_front()
-                } else {
-                    None
-                };
                 if records.words[word] & 0xff == kind::MESSAGE
                     && records.words[word] & flag::DISCARDED != 0
                 {
+                    records.values.drain(..extent.values);
                     return Ok(false);
                 }
                 // A record larger than a batch gets one of its own size.
@@ -168,15 +166,12 @@ impl Environment {
                     || words.len() + extent.words > BATCH_WORDS
                     || bytes >= BATCH_BYTES;
                 if events > 0 && full {
-                    if let Some(value) = large {
-                        records.values.push_front(value);
-                    }
                     return Ok(true);
                 }
                 words.extend_from_slice(&records.words[word..word + extent.words]);
                 arena.extend_from_slice(&records.bytes[byte..byte + extent.bytes]);
                 bytes += extent.bytes;
-                if let Some(value) = large {
+                for value in records.values.drain(..extent.values) {
                     if let Value::Payload(payload) = &value {
                         bytes += payload.len();
                     }
@@ -266,6 +261,7 @@ impl Value {
         match self {
             Self::Failure(failure) => NativeFailure::from(&failure).into_unknown(env),
             Self::Connected(connected) => NativeConnected::from(*connected).into_unknown(env),
+            Self::Properties(properties) => NativeProperties::from(*properties).into_unknown(env),
             Self::Payload(payload) => Ok(BufferSlice::copy_from(env, &payload)?.to_unknown()),
         }
     }
@@ -285,6 +281,7 @@ impl From<Connected> for NativeConnected {
             maximum_qos: u32::from(connected.maximum_qos),
             retain_available: connected.retain_available,
             session_expiry_seconds: connected.session_expiry_seconds,
+            topic_alias_maximum: u32::from(connected.topic_alias_maximum),
             alpn_protocol: connected.alpn_protocol,
         }
     }

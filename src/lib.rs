@@ -10,5 +10,6 @@ mod environment;
 mod failure;
 mod options;
 mod outbox;
+mod properties;
 mod runtime;
 mod signing;

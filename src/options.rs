@@ -1,15 +1,16 @@
 //! Options as JavaScript passes them: types are checked there, everything else in the engine.
 
-use engine::{ConnectOptions, Credentials, TokenEncoding};
-use napi::bindgen_prelude::Uint8Array;
+use engine::{
+    Change, ConnectOptions, Credentials, LimitChanges, PublishProperties, ReconnectOptions,
+    TokenEncoding, Will,
+};
+use napi::{Either, bindgen_prelude::Uint8Array};
 use napi_derive::napi;
 
+use crate::properties::{NativeProperties, pairs};
+
 #[napi(object, object_to_js = false)]
-pub struct NativeOptions {
-    pub endpoint: String,
-    pub port: Option<f64>,
-    pub client_id: Option<String>,
-    pub mqtt_version: Option<f64>,
+pub struct NativeCredentials {
     pub authorizer_name: Option<String>,
     pub username: Option<String>,
     pub password: Option<Uint8Array>,
@@ -18,6 +19,42 @@ pub struct NativeOptions {
     pub token_signature: Option<String>,
     pub token_signing_key: Option<Uint8Array>,
     pub token_encoding: Option<String>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct NativeWill {
+    pub topic: String,
+    pub payload: Uint8Array,
+    pub qos: u32,
+    pub retain: bool,
+    pub delay_seconds: u32,
+    pub properties: Option<NativeProperties>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct NativeReconnect {
+    pub never: bool,
+    pub min_delay_ms: Option<f64>,
+    pub max_delay_ms: Option<f64>,
+    pub stable_after_ms: Option<f64>,
+    pub spread_ms: Option<f64>,
+    pub max_attempts: Option<f64>,
+    pub stop_after_refusals: Option<f64>,
+    pub renew_after_seconds: Option<f64>,
+}
+
+/// A number replaces a limit, `false` turns it off.
+type NativeLimit = Option<Either<bool, f64>>;
+
+#[napi(object, object_to_js = false)]
+pub struct NativeOptions {
+    pub endpoint: String,
+    pub port: Option<f64>,
+    pub client_id: Option<String>,
+    pub mqtt_version: Option<f64>,
+    pub credentials: NativeCredentials,
+    pub asks_credentials: bool,
+    pub credentials_timeout_ms: Option<f64>,
     pub ca: Option<Vec<Uint8Array>>,
     pub ca_file: Option<String>,
     pub keep_alive_seconds: Option<f64>,
@@ -26,11 +63,22 @@ pub struct NativeOptions {
     pub ack_timeout_ms: Option<f64>,
     pub clean_session: Option<bool>,
     pub session_expiry_seconds: Option<f64>,
+    pub will: Option<NativeWill>,
+    pub user_properties: Vec<String>,
+    pub topic_aliases: Option<bool>,
+    pub initial_connect: Option<String>,
+    pub reconnect: NativeReconnect,
     pub queue_max_messages: Option<f64>,
     pub queue_max_bytes: Option<f64>,
+    pub queue_when_full: Option<String>,
+    pub queue_qos0: Option<String>,
     pub receive_max_messages: Option<f64>,
     pub receive_max_bytes: Option<f64>,
     pub limits: Option<String>,
+    pub publishes_per_second: NativeLimit,
+    pub bytes_per_second: NativeLimit,
+    pub in_flight: NativeLimit,
+    pub subscriptions: NativeLimit,
     pub log_level: Option<String>,
 }
 
@@ -43,16 +91,9 @@ impl TryFrom<NativeOptions> for ConnectOptions {
             port: given.port,
             client_id: given.client_id,
             mqtt_version: given.mqtt_version,
-            credentials: Credentials {
-                authorizer_name: given.authorizer_name,
-                username: given.username,
-                password: given.password.map(|password| password.to_vec()),
-                token_key_name: given.token_key_name,
-                token_value: given.token_value,
-                token_signature: given.token_signature,
-                token_signing_key: given.token_signing_key.map(|key| key.to_vec()),
-                token_encoding: token_encoding(given.token_encoding.as_deref())?,
-            },
+            credentials: given.credentials.try_into()?,
+            asks_credentials: given.asks_credentials,
+            credentials_timeout_ms: given.credentials_timeout_ms,
             ca: given
                 .ca
                 .unwrap_or_default()
@@ -66,13 +107,83 @@ impl TryFrom<NativeOptions> for ConnectOptions {
             ack_timeout_ms: given.ack_timeout_ms,
             clean_session: given.clean_session,
             session_expiry_seconds: given.session_expiry_seconds,
+            will: given.will.map(Will::from),
+            user_properties: pairs(given.user_properties),
+            topic_aliases: given.topic_aliases,
+            initial_connect: given.initial_connect,
+            reconnect: given.reconnect.into(),
             queue_max_messages: given.queue_max_messages,
             queue_max_bytes: given.queue_max_bytes,
+            queue_when_full: given.queue_when_full,
+            queue_qos0: given.queue_qos0,
             receive_max_messages: given.receive_max_messages,
             receive_max_bytes: given.receive_max_bytes,
             limits: given.limits,
+            limit_changes: LimitChanges {
+                publishes_per_second: change(given.publishes_per_second),
+                bytes_per_second: change(given.bytes_per_second),
+                in_flight: change(given.in_flight),
+                subscriptions: change(given.subscriptions),
+            },
             log_level: given.log_level,
         })
+    }
+}
+
+impl TryFrom<NativeCredentials> for Credentials {
+    type Error = engine::Failure;
+
+    fn try_from(given: NativeCredentials) -> engine::Result<Self> {
+        Ok(Self {
+            authorizer_name: given.authorizer_name,
+            username: given.username,
+            password: given.password.map(|password| password.to_vec()),
+            token_key_name: given.token_key_name,
+            token_value: given.token_value,
+            token_signature: given.token_signature,
+            token_signing_key: given.token_signing_key.map(|key| key.to_vec()),
+            token_encoding: token_encoding(given.token_encoding.as_deref())?,
+        })
+    }
+}
+
+impl From<NativeWill> for Will {
+    fn from(given: NativeWill) -> Self {
+        Self {
+            topic: given.topic,
+            payload: given.payload.to_vec(),
+            qos: u8::try_from(given.qos).unwrap_or(u8::MAX),
+            retain: given.retain,
+            delay_seconds: given.delay_seconds,
+            properties: given
+                .properties
+                .map(PublishProperties::from)
+                .unwrap_or_default(),
+        }
+    }
+}
+
+impl From<NativeReconnect> for ReconnectOptions {
+    fn from(given: NativeReconnect) -> Self {
+        Self {
+            never: given.never,
+            min_delay_ms: given.min_delay_ms,
+            max_delay_ms: given.max_delay_ms,
+            stable_after_ms: given.stable_after_ms,
+            spread_ms: given.spread_ms,
+            max_attempts: given.max_attempts,
+            stop_after_refusals: given.stop_after_refusals,
+            renew_after_seconds: given.renew_after_seconds,
+        }
+    }
+}
+
+/// `true` asks for what is there anyway.
+fn change(given: NativeLimit) -> Option<Change> {
+    match given? {
+        Either::A(true) => None,
+        Either::A(false) => Some(Change::Off),
+        Either::B(value) => Some(Change::To(value)),
     }
 }
 

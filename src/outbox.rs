@@ -3,9 +3,10 @@
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use engine::{Connected, Events, Failure, Level, Message, Token};
+use engine::{Connected, Events, Failure, FilterId, Level, Message, PublishProperties, Token};
 
 use crate::environment::Bell;
 
@@ -19,13 +20,13 @@ const SLACK: usize = 64 * 1024;
 pub(crate) mod kind {
     /// [CONNECTION, index]: whose the following records are.
     pub(crate) const CONNECTION: u32 = 0;
-    /// [PUBLISHED, token, packet id | reason << 16]
+    /// [PUBLISHED | text bytes << 16, token, packet id | reason << 16], the server's words in the arena
     pub(crate) const PUBLISHED: u32 = 1;
-    /// [MESSAGE | flags | filters << 16, number, topic bytes, payload bytes, filter ids...]
+    /// [MESSAGE | flags | filters << 16, number, topic bytes, payload bytes, filter ids...], properties in the values
     pub(crate) const MESSAGE: u32 = 2;
-    /// [SUBSCRIBED | filters << 16, token, packet id], codes in the arena
+    /// [SUBSCRIBED | filters << 16, token, packet id | text bytes << 16], codes and the server's words in the arena
     pub(crate) const SUBSCRIBED: u32 = 3;
-    /// [UNSUBSCRIBED | filters << 16, token, packet id], codes in the arena
+    /// [UNSUBSCRIBED | filters << 16, token, packet id | text bytes << 16], as above
     pub(crate) const UNSUBSCRIBED: u32 = 4;
     /// [REFUSED | filters << 16, token, 0], codes in the arena, a failure in the values
     pub(crate) const REFUSED: u32 = 5;
@@ -39,6 +40,16 @@ pub(crate) mod kind {
     pub(crate) const CLOSED: u32 = 9;
     /// [LOG, level, bytes], the text in the arena
     pub(crate) const LOG: u32 = 10;
+    /// [INTERRUPTED], a failure in the values
+    pub(crate) const INTERRUPTED: u32 = 11;
+    /// [ATTEMPTED, has failure, number, milliseconds to the next + 1 or 0], the failure in the values
+    pub(crate) const ATTEMPTED: u32 = 12;
+    /// [CREDENTIALS, has failure, number], the failure in the values
+    pub(crate) const CREDENTIALS: u32 = 13;
+    /// [CREDENTIALS_EXPIRED, number]
+    pub(crate) const CREDENTIALS_EXPIRED: u32 = 14;
+    /// [SUBSCRIPTION_LOST, filter id], a failure in the values
+    pub(crate) const SUBSCRIPTION_LOST: u32 = 15;
 }
 
 pub(crate) mod flag {
@@ -49,6 +60,8 @@ pub(crate) mod flag {
     pub(crate) const LARGE: u32 = 1 << 11;
     /// Not to be delivered any more.
     pub(crate) const DISCARDED: u32 = 1 << 12;
+    /// The message has properties, in the values behind the payload.
+    pub(crate) const PROPERTIES: u32 = 1 << 13;
 }
 
 /// A record's values that are no numbers and no bytes.
@@ -56,6 +69,7 @@ pub(crate) enum Value {
     Failure(Failure),
     Connected(Box<Connected>),
     Payload(Box<[u8]>),
+    Properties(Box<PublishProperties>),
 }
 
 /// Records in order: words, the bytes and the values that belong to them.
@@ -80,7 +94,7 @@ impl Records {
         let first = self.words[word];
         let count = (first >> 16) as usize;
         let (words, bytes, values) = match first & 0xff {
-            kind::PUBLISHED => (3, 0, 0),
+            kind::PUBLISHED => (3, count, 0),
             kind::MESSAGE => {
                 let topic = self.words[word + 2] as usize;
                 let payload = self.words[word + 3] as usize;
@@ -88,14 +102,18 @@ impl Records {
                 (
                     4 + count,
                     topic + if large { 0 } else { payload },
-                    usize::from(large),
+                    usize::from(large) + usize::from(first & flag::PROPERTIES != 0),
                 )
             }
-            kind::SUBSCRIBED | kind::UNSUBSCRIBED => (3, count, 0),
+            kind::SUBSCRIBED | kind::UNSUBSCRIBED => {
+                (3, count + (self.words[word + 2] >> 16) as usize, 0)
+            }
             kind::REFUSED => (3, count, 1),
-            kind::FAILED => (2, 0, 1),
-            kind::CONNECTED => (1, 0, 1),
+            kind::FAILED | kind::SUBSCRIPTION_LOST => (2, 0, 1),
+            kind::CONNECTED | kind::INTERRUPTED => (1, 0, 1),
             kind::CLOSED => (3, 0, self.words[word + 2] as usize),
+            kind::ATTEMPTED => (4, 0, self.words[word + 1] as usize),
+            kind::CREDENTIALS => (3, 0, self.words[word + 1] as usize),
             kind::LOG => (3, self.words[word + 2] as usize, 0),
             _ => (2, 0, 0),
         };
@@ -106,13 +124,30 @@ impl Records {
         }
     }
 
-    fn push_codes(&mut self, kind: u32, token: Token, packet_id: u16, codes: &[u8]) {
+    /// `said` are words of the server, at most 65,535 bytes as everything that MQTT carries.
+    fn push_codes(
+        &mut self,
+        kind: u32,
+        token: Token,
+        packet_id: u16,
+        codes: &[u8],
+        said: Option<&str>,
+    ) {
+        let said = said.unwrap_or_default();
         self.words.extend([
             kind | (codes.len() as u32) << 16,
             token,
-            u32::from(packet_id),
+            u32::from(packet_id) | (said.len() as u32) << 16,
         ]);
         self.bytes.extend_from_slice(codes);
+        self.bytes.extend_from_slice(said.as_bytes());
+    }
+
+    /// A record that may have a failure; its second word says so.
+    fn push_with(&mut self, kind: u32, failure: Option<&Failure>, rest: &[u32]) {
+        self.words.extend([kind, u32::from(failure.is_some())]);
+        self.words.extend_from_slice(rest);
+        self.values.extend(failure.cloned().map(Value::Failure));
     }
 
     fn push_message(&mut self, message: &Message<'_>) {
@@ -125,6 +160,7 @@ impl Records {
             (message.retain, flag::RETAIN),
             (message.dup, flag::DUP),
             (large, flag::LARGE),
+            (message.properties.is_some(), flag::PROPERTIES),
         ] {
             first |= if set { flag } else { 0 };
         }
@@ -141,6 +177,10 @@ impl Records {
                 .push_back(Value::Payload(message.payload.into()));
         } else {
             self.bytes.extend_from_slice(message.payload);
+        }
+        if let Some(properties) = message.properties {
+            self.values
+                .push_back(Value::Properties(Box::new(properties.clone())));
         }
     }
 }
@@ -312,24 +352,58 @@ impl Events for OutboxEvents {
         self.outbox.lock().discard_oldest_qos0()
     }
 
-    fn published(&mut self, token: Token, packet_id: u16, reason: u8) {
-        let result = u32::from(packet_id) | u32::from(reason) << 16;
-        self.push(|records| records.words.extend([kind::PUBLISHED, token, result]));
-    }
-
-    fn subscribed(&mut self, token: Token, packet_id: u16, granted: &[u8]) {
-        self.push(|records| records.push_codes(kind::SUBSCRIBED, token, packet_id, granted));
-    }
-
-    fn refused(&mut self, token: Token, codes: &[u8], failure: &Failure) {
+    fn interrupted(&mut self, failure: &Failure) {
         self.push(|records| {
-            records.push_codes(kind::REFUSED, token, 0, codes);
+            records.words.push(kind::INTERRUPTED);
             records.values.push_back(Value::Failure(failure.clone()));
         });
     }
 
-    fn unsubscribed(&mut self, token: Token, packet_id: u16, codes: &[u8]) {
-        self.push(|records| records.push_codes(kind::UNSUBSCRIBED, token, packet_id, codes));
+    fn attempted(&mut self, number: u32, failure: Option<&Failure>, next: Option<Duration>) {
+        let next = next.map_or(0, |next| {
+            u32::try_from(next.as_millis()).map_or(u32::MAX, |millis| millis.saturating_add(1))
+        });
+        self.push(|records| records.push_with(kind::ATTEMPTED, failure, &[number, next]));
+    }
+
+    fn credentials(&mut self, attempt: u32, last: Option<&Failure>) {
+        self.push(|records| records.push_with(kind::CREDENTIALS, last, &[attempt]));
+    }
+
+    fn credentials_expired(&mut self, attempt: u32) {
+        self.push(|records| records.words.extend([kind::CREDENTIALS_EXPIRED, attempt]));
+    }
+
+    fn published(&mut self, token: Token, packet_id: u16, reason: u8, said: Option<&str>) {
+        let said = said.unwrap_or_default();
+        let first = kind::PUBLISHED | (said.len() as u32) << 16;
+        let result = u32::from(packet_id) | u32::from(reason) << 16;
+        self.push(|records| {
+            records.words.extend([first, token, result]);
+            records.bytes.extend_from_slice(said.as_bytes());
+        });
+    }
+
+    fn subscribed(&mut self, token: Token, packet_id: u16, granted: &[u8], said: Option<&str>) {
+        self.push(|records| records.push_codes(kind::SUBSCRIBED, token, packet_id, granted, said));
+    }
+
+    fn refused(&mut self, token: Token, codes: &[u8], failure: &Failure) {
+        self.push(|records| {
+            records.push_codes(kind::REFUSED, token, 0, codes, None);
+            records.values.push_back(Value::Failure(failure.clone()));
+        });
+    }
+
+    fn unsubscribed(&mut self, token: Token, packet_id: u16, codes: &[u8], said: Option<&str>) {
+        self.push(|records| records.push_codes(kind::UNSUBSCRIBED, token, packet_id, codes, said));
+    }
+
+    fn subscription_lost(&mut self, filter: FilterId, failure: &Failure) {
+        self.push(|records| {
+            records.words.extend([kind::SUBSCRIPTION_LOST, filter]);
+            records.values.push_back(Value::Failure(failure.clone()));
+        });
     }
 
     fn withdrawn(&mut self, token: Token) {
@@ -387,6 +461,7 @@ mod tests {
             qos,
             retain: false,
             dup: false,
+            properties: None,
             filters: &[7],
         }
     }

@@ -43,6 +43,7 @@ pub enum TokenEncoding {
 }
 
 /// What CONNECT carries. It holds secrets, hence no `Debug`; the warnings hold none.
+#[derive(Default)]
 pub struct Login {
     /// `None` where there is nothing to say: never empty.
     pub user_name: Option<String>,
@@ -51,6 +52,29 @@ pub struct Login {
 }
 
 impl Credentials {
+    /// These, with what they lack of names and signing key taken from `fixed`.
+    #[must_use]
+    pub fn completed(mut self, fixed: &Self) -> Self {
+        let complete = |own: &mut Option<String>, fixed: &Option<String>| {
+            if own.is_none() {
+                own.clone_from(fixed);
+            }
+        };
+        complete(&mut self.authorizer_name, &fixed.authorizer_name);
+        complete(&mut self.username, &fixed.username);
+        // Without a token there is nothing to name, and one that is signed is not signed again.
+        if given(&self.token_value).is_some() {
+            complete(&mut self.token_key_name, &fixed.token_key_name);
+            if self.token_signature.is_none() && self.token_signing_key.is_none() {
+                self.token_signing_key.clone_from(&fixed.token_signing_key);
+            }
+        }
+        if self.token_encoding == TokenEncoding::Auto {
+            self.token_encoding = fixed.token_encoding;
+        }
+        self
+    }
+
     /// User name and password as CONNECT carries them (AWS IoT Core Developer Guide, "Connecting to AWS IoT Core by
     /// using custom authentication"): `<username>?<its query>&<authorizer name>&<signature>&<token>`.
     pub fn login(&self, version: Version) -> Result<Login> {

@@ -55,6 +55,12 @@ impl Budget {
             .fetch_add(ONE_MESSAGE + bytes as u64, Ordering::Relaxed);
     }
 
+    /// Whether more is taken than there is room for. One operation alone always has room.
+    pub fn is_exceeded(&self) -> bool {
+        let (messages, bytes) = split(self.used.load(Ordering::Relaxed));
+        messages > 1 && (messages > self.bounds.messages || bytes > self.bounds.bytes)
+    }
+
     /// Gives back what was taken.
     pub fn release(&self, bytes: usize) {
         self.used

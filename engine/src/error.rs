@@ -17,6 +17,7 @@ struct Detail {
     stage: Stage,
     message: String,
     hint: &'static str,
+    retryable: bool,
     reason_code: Option<u8>,
     reason_string: Option<String>,
     cause: Option<String>,
@@ -30,6 +31,7 @@ impl Failure {
             stage,
             message: message.into(),
             hint: code.hint(),
+            retryable: code.retryable(),
             reason_code: None,
             reason_string: None,
             cause: None,
@@ -50,6 +52,12 @@ impl Failure {
     #[must_use]
     pub fn with_hint(self, hint: &'static str) -> Self {
         self.edit(|detail| detail.hint = hint)
+    }
+
+    /// Trying again will not help, whatever is true of the code.
+    #[must_use]
+    pub fn for_good(self) -> Self {
+        self.edit(|detail| detail.retryable = false)
     }
 
     /// Moves the failure to the stage in which it happened.
@@ -92,7 +100,7 @@ impl Failure {
 
     /// Whether the same call can succeed later without a change.
     pub fn retryable(&self) -> bool {
-        self.0.code.retryable()
+        self.0.retryable
     }
 
     pub fn reason_code(&self) -> Option<u8> {
@@ -131,6 +139,7 @@ impl error::Error for Failure {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {
     Options,
+    Credentials,
     Dns,
     Tcp,
     Tls,
@@ -144,6 +153,7 @@ impl Stage {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Options => "options",
+            Self::Credentials => "credentials",
             Self::Dns => "dns",
             Self::Tcp => "tcp",
             Self::Tls => "tls",
@@ -186,6 +196,9 @@ codes! {
     /// Of token key name, token value and signature some are given and some are not.
     IncompleteToken = "ERR_INCOMPLETE_TOKEN", false,
         "A signed authorizer needs all three: tokenKeyName, tokenValue, and tokenSignature (or tokenSigningKey). An unsigned one needs none of them, or tokenKeyName and tokenValue in the user name.";
+    /// The function `credentials` failed, gave nothing usable or took too long.
+    Credentials = "ERR_CREDENTIALS", true,
+        "Look at the cause: it comes from the app's own `credentials` function. It is asked again before the next attempt; an error with `retryable: false` ends the connection.";
     /// The endpoint's name did not resolve.
     Dns = "ERR_DNS", true,
         "Check the endpoint for a typing error: `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints it. Then check that this machine has a working resolver and network.";
@@ -224,6 +237,12 @@ codes! {
     /// The connection broke.
     ConnectionLost = "ERR_CONNECTION_LOST", true,
         "Right after a publish or subscribe: the authorizer's policy may not allow it, since IoT Core answers a denied operation by closing. After a fixed time: disconnectAfterInSeconds of the authorizer's answer, 24 hours at most. Right after another connection with the same client id: under MQTT 3.1.1 it is told no reason. Otherwise the network failed.";
+    /// There is no connection at the moment.
+    NotConnected = "ERR_NOT_CONNECTED", true,
+        "QoS 0 is not kept while there is no connection. Publish at QoS 1, set queue.qos0 to 'queue', or wait for `resume`.";
+    /// The server keeps closing the connection for this operation.
+    SuspectedPolicy = "ERR_SUSPECTED_POLICY", false,
+        "IoT Core closes the connection for what the authorizer's policy does not allow: check iot:Publish, iot:RetainPublish or iot:Subscribe for this topic. Next likely: a topic below `$` that may not be used, or a limit that is exceeded.";
     /// Another connection came with the same client id.
     SessionTakenOver = "ERR_SESSION_TAKEN_OVER", true,
         "Two connections use one client id. Give every device, process and instance a client id of its own.";
@@ -240,9 +259,14 @@ codes! {
     /// `queue` is full.
     QueueFull = "ERR_QUEUE_FULL", true,
         "More is accepted than the network carries. Await the promises of publish, slow down, or raise queue.maxMessages and queue.maxBytes.";
+    /// `expiresInMs` passed before the message was sent.
+    Expired = "ERR_EXPIRED", true, "";
     /// No acknowledgement in time; the outcome is unknown.
     AckTimeout = "ERR_ACK_TIMEOUT", true,
         "The server may or may not have processed it. IoT Core does not acknowledge what exceeds its quotas: see its limits of publishes and subscriptions.";
+    /// No answer to a request in time.
+    NoResponse = "ERR_NO_RESPONSE", true,
+        "Whoever answers has to publish to the request's responseTopic with its correlationData, and the policy has to allow this client iot:Subscribe and iot:Receive there.";
     /// PUBACK with an error.
     PublishRejected = "ERR_PUBLISH_REJECTED", false,
         "0x87: the authorizer's policy does not allow iot:Publish on this topic (retained messages need iot:RetainPublish too). 0x97: a quota is used up.";

@@ -2,15 +2,16 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use crate::{
+    authorizer::Credentials,
     error::{Code, Failure, Result, Stage},
-    limits::quoted,
-    options::Options,
-    session::{Command, Filter, Token},
+    limits::{Limits, quoted},
+    options::{Options, WhenFull, needs_mqtt_5},
+    session::{Answer, Command, Expiry, Filter, Token},
     shared::Shared,
-    wire::OutboundPublish,
+    wire::{OutboundPublish, PublishProperties, Version},
 };
 
 /// Commands that leave together at the latest.
@@ -61,38 +62,43 @@ impl Handle {
         qos: u8,
         retain: bool,
     ) -> Result<()> {
-        self.check_open()?;
-        let limits = &self.options.limits;
-        limits.check_topic(topic)?;
-        limits.check_payload(payload.len(), topic)?;
-        check_qos(qos)?;
-        if qos > self.shared.maximum_qos() {
-            return Err(limit(
-                "the server takes QoS 0 only (Maximum QoS of its CONNACK)",
-            ));
-        }
-        if retain && !self.shared.retain_available() {
-            return Err(limit(
-                "the server stores no messages (Retain Available of its CONNACK)",
-            ));
-        }
+        self.check_publish(topic, payload, qos, retain)?;
         let packet = OutboundPublish::new(self.options.version, topic, payload, qos, retain);
-        let maximum = self.shared.maximum_packet_size();
-        if packet.len() > maximum {
-            return Err(Failure::new(
-                Code::PayloadTooLarge,
-                Stage::Operation,
-                format!(
-                    "the packet for topic {} has {} bytes; the server takes {maximum} (Maximum Packet Size of its CONNACK)",
-                    quoted(topic),
-                    packet.len()
-                ),
-            ));
-        }
-        let bytes = packet.len();
-        self.shared.budget.reserve(bytes)?;
-        self.push(Command::Publish { token, packet }, bytes);
-        Ok(())
+        self.push_publish(token, topic, packet, None)
+    }
+
+    /// The same for a message that says more about itself, or that is not worth sending after `expires_in`. In MQTT 5 that
+    /// becomes its Message Expiry Interval too.
+    #[allow(clippy::too_many_arguments, reason = "those of publish, and two")]
+    pub fn publish_with(
+        &mut self,
+        token: Token,
+        topic: &str,
+        payload: &[u8],
+        qos: u8,
+        retain: bool,
+        mut properties: PublishProperties,
+        expires_in: Option<Duration>,
+    ) -> Result<()> {
+        self.check_publish(topic, payload, qos, retain)?;
+        let expires = expires_in.map(|after| Instant::now() + after);
+        let packet = match self.options.version {
+            Version::V311 if properties == PublishProperties::default() => {
+                OutboundPublish::new(Version::V311, topic, payload, qos, retain)
+            }
+            Version::V311 => return Err(needs_mqtt_5("properties of a message")),
+            Version::V5 => {
+                properties
+                    .check()
+                    .map_err(|failure| failure.at(Stage::Operation))?;
+                // What MQTT can carry at all; IoT Core counts the payload alone.
+                Limits::NONE.check_payload(payload.len() + properties.size(), topic)?;
+                properties.message_expiry_interval =
+                    expires_in.map(|after| after.as_secs_f64().ceil().max(1.0) as u32);
+                OutboundPublish::with_properties(topic, payload, qos, retain, &properties)
+            }
+        };
+        self.push_publish(token, topic, packet, expires)
     }
 
     /// Accepts a subscription to one or several filters.
@@ -102,7 +108,7 @@ impl Handle {
             check_qos(wanted.qos)?;
         }
         let bytes = self.check_filters(filters.iter().map(|wanted| &*wanted.filter))?;
-        self.shared.budget.reserve(bytes)?;
+        self.reserve(bytes)?;
         self.push(Command::Subscribe { token, filters }, bytes);
         Ok(())
     }
@@ -115,6 +121,25 @@ impl Handle {
         self.shared.budget.take(bytes);
         self.push(Command::Unsubscribe { token, filters }, bytes);
         Ok(())
+    }
+
+    /// Answers [`crate::Events::credentials`]. What is not used any more, or not valid, costs nothing but this call.
+    pub fn credentials(
+        &mut self,
+        attempt: u32,
+        given: Result<Credentials>,
+        expiry: Option<Expiry>,
+    ) {
+        let options = &self.options;
+        let login = given.and_then(|credentials| {
+            credentials
+                .completed(&options.credentials)
+                .login(options.version)
+                .map_err(|failure| unusable(attempt, &failure))
+        });
+        let answer = login.map(|login| Answer { login, expiry });
+        self.push(Command::Credentials { attempt, answer }, 0);
+        self.flush();
     }
 
     /// Takes an operation back if nothing of it was sent yet; its outcome is reported either way.
@@ -144,6 +169,68 @@ impl Handle {
         let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(room));
         self.batch_bytes = 0;
         let _ended = self.commands.send(batch);
+    }
+
+    fn check_publish(&self, topic: &str, payload: &[u8], qos: u8, retain: bool) -> Result<()> {
+        self.check_open()?;
+        let limits = &self.options.limits;
+        limits.check_topic(topic)?;
+        limits.check_payload(payload.len(), topic)?;
+        check_qos(qos)?;
+        if qos > self.shared.maximum_qos() {
+            return Err(limit(
+                "the server takes QoS 0 only (Maximum QoS of its CONNACK)",
+            ));
+        }
+        if retain && !self.shared.retain_available() {
+            return Err(limit(
+                "the server stores no messages (Retain Available of its CONNACK)",
+            ));
+        }
+        Ok(())
+    }
+
+    fn push_publish(
+        &mut self,
+        token: Token,
+        topic: &str,
+        packet: OutboundPublish,
+        expires: Option<Instant>,
+    ) -> Result<()> {
+        let maximum = self.shared.maximum_packet_size();
+        if packet.len() > maximum {
+            return Err(Failure::new(
+                Code::PayloadTooLarge,
+                Stage::Operation,
+                format!(
+                    "the packet for topic {} has {} bytes; the server takes {maximum} (Maximum Packet Size of its CONNACK)",
+                    quoted(topic),
+                    packet.len()
+                ),
+            ));
+        }
+        let bytes = packet.len();
+        self.reserve(bytes)?;
+        self.push(
+            Command::Publish {
+                token,
+                packet,
+                expires,
+            },
+            bytes,
+        );
+        Ok(())
+    }
+
+    fn reserve(&self, bytes: usize) -> Result<()> {
+        match self.options.when_full {
+            WhenFull::Reject => self.shared.budget.reserve(bytes),
+            // The task makes room.
+            WhenFull::DropOldest => {
+                self.shared.budget.take(bytes);
+                Ok(())
+            }
+        }
     }
 
     fn push(&mut self, command: Command, bytes: usize) {
@@ -181,6 +268,15 @@ impl Handle {
         }
         Ok(bytes)
     }
+}
+
+/// What `credentials` returned cannot be used: it may return better the next time.
+fn unusable(attempt: u32, failure: &Failure) -> Failure {
+    let message = format!(
+        "what credentials() returned for attempt {attempt} cannot be used: {}",
+        failure.message()
+    );
+    Failure::new(Code::Credentials, Stage::Credentials, message)
 }
 
 fn check_qos(qos: u8) -> Result<()> {

@@ -19,10 +19,10 @@ pub use events::{Connected, Events, Message};
 mod link;
 /// Protocol state without a socket.
 mod session;
-pub use session::{Filter, FilterId, Token, filter_matches};
+pub use session::{Expiry, Filter, FilterId, Token, filter_matches};
 /// Packets on bytes.
 mod wire;
-pub use wire::Version;
+pub use wire::{PublishProperties, Version, Will};
 mod deadline;
 mod reason;
 /// Bytes to the endpoint.
@@ -34,7 +34,7 @@ pub use authorizer::{Credentials, Login, TokenEncoding, sign_token};
 
 /// What holds for a whole connection.
 mod options;
-pub use options::{ConnectOptions, Level, Options};
+pub use options::{Change, ConnectOptions, Level, LimitChanges, Options, ReconnectOptions};
 mod budget;
 mod limits;
 mod shared;

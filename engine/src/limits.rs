@@ -2,7 +2,7 @@
 //!
 //! Numbers: AWS General Reference, "AWS IoT Core endpoints and quotas", message broker and protocol limits.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, time::Duration};
 
 use crate::error::{Code, Failure, Result, Stage};
 
@@ -24,6 +24,14 @@ pub struct Limits {
     /// QoS 1 publishes that may wait for their PUBACK at a time.
     pub in_flight: u16,
     pub filters_per_subscribe: usize,
+    /// Topic filters on one connection.
+    pub subscriptions: Option<usize>,
+    /// Publishes on one connection, in and out. What exceeds it is discarded without a word.
+    pub publishes_per_second: Option<u32>,
+    /// Bytes on one connection, in and out.
+    pub bytes_per_second: Option<u32>,
+    /// Between two CONNECTs of one client id.
+    pub connect_interval: Duration,
     /// Whether the filter `a/#` matches the topic `a` too.
     pub parent_level_matches: bool,
 }
@@ -38,6 +46,10 @@ impl Limits {
         keep_alive_seconds: 30..=1_200,
         in_flight: 100,
         filters_per_subscribe: 8,
+        subscriptions: Some(50),
+        publishes_per_second: Some(100),
+        bytes_per_second: Some(512 * 1024),
+        connect_interval: Duration::from_secs(1),
         parent_level_matches: false,
     };
 
@@ -50,6 +62,10 @@ impl Limits {
         keep_alive_seconds: 0..=u16::MAX,
         in_flight: u16::MAX,
         filters_per_subscribe: 8,
+        subscriptions: None,
+        publishes_per_second: None,
+        bytes_per_second: None,
+        connect_interval: Duration::ZERO,
         parent_level_matches: true,
     };
 

@@ -20,7 +20,7 @@ use crate::{
     error::{Code, Failure, Result, Stage},
     events::Events,
     options::{Level, Options},
-    session::{Command, Flow, Session, server_disconnect},
+    session::{Command, Ending, Flow, Session, server_disconnect},
     transport,
     wire::{ConnAck, Inbound, Version, next_frame, packet_name, read},
 };
@@ -36,6 +36,8 @@ const READ_BYTES: usize = 16 * 1024;
 const OWED_BYTES: usize = 64 * 1024;
 /// Turns of the loop before other connections get theirs.
 const TURNS: usize = 32;
+/// The reason code that says why the link ends where a policy denies something.
+const NOT_AUTHORIZED: u8 = 0x87;
 /// A buffer that has grown beyond this is not kept for the next connection.
 const KEPT_BYTES: usize = 256 * 1024;
 
@@ -54,6 +56,8 @@ struct Scratch {
 pub enum End {
     /// DISCONNECT was sent, as the host asked for.
     Disconnected,
+    /// DISCONNECT was sent, and a link with newer credentials is to follow.
+    Renewing,
     /// The host is gone.
     Abandoned,
     Failed(Failure),
@@ -73,6 +77,7 @@ pub struct Link<S> {
     /// `inbound` begins with something that was not looked at yet, or not taken for lack of credit.
     stopped: bool,
     write_stalled: Option<Instant>,
+    closed_by_server: bool,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -88,16 +93,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             unflushed: false,
             stopped: false,
             write_stalled: None,
+            closed_by_server: false,
             timer: Box::pin(sleep_until(Instant::now() + Duration::from_secs(86_400))),
         }
     }
 
     /// Sends CONNECT and waits for CONNACK. What comes right behind it is kept for [`Self::run`].
-    pub async fn connect(&mut self, session: &Session, options: &Options) -> Result<ConnAck> {
-        let mut connect = BytesMut::new();
-        session.connect(&mut connect)?;
+    pub async fn connect(&mut self, connect: &[u8], options: &Options) -> Result<ConnAck> {
         let sent = async {
-            self.stream.write_all(&connect).await?;
+            self.stream.write_all(connect).await?;
             self.stream.flush().await
         };
         if let Err(error) = sent.await {
@@ -121,7 +125,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         events: &mut E,
     ) -> End {
         let end = poll_fn(|cx| self.poll(cx, session, commands, events)).await;
-        if matches!(end, End::Disconnected) {
+        if matches!(end, End::Disconnected | End::Renewing) {
             // What the network does not take soon is not worth waiting for, and no failure matters any more.
             let goodbye = async {
                 self.stream.write_all(&self.outbound).await?;
@@ -132,6 +136,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             let _closed = tokio::time::timeout(GOODBYE, goodbye).await;
         }
         end
+    }
+
+    /// Whether the server ended the link, by a close or by telling that something is not authorized.
+    pub fn is_closed_by_server(&self) -> bool {
+        self.closed_by_server
     }
 
     async fn read_connack(&mut self, options: &Options) -> Result<ConnAck> {
@@ -202,7 +211,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             }
         }
         SCRATCH.set(Some(scratch));
-        session.show();
+        session.show(Instant::now());
         events.flush();
         polled.map(|end| end.unwrap_or_else(End::Failed))
     }
@@ -237,7 +246,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             }
             let before = self.outbound.len();
             session.elapsed(now, &mut self.outbound, events)?;
-            if session.write(now, &mut self.outbound) {
+            if session.write(now, &mut self.outbound, events) {
                 self.messages_end = self.outbound.len();
             }
             if session.logs(Level::Trace) {
@@ -251,9 +260,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                     ));
                 }
             }
-            if session.is_done(now) {
-                session.disconnect(&mut self.outbound);
-                return Poll::Ready(Ok(End::Disconnected));
+            if let Some(ending) = session.ending(now) {
+                session.disconnect(ending, &mut self.outbound);
+                return Poll::Ready(Ok(match ending {
+                    Ending::Done => End::Disconnected,
+                    Ending::Renewing => End::Renewing,
+                }));
             }
             if !progress && !self.poll_timer(cx, session, now)? {
                 return Poll::Pending;
@@ -316,9 +328,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let mut taken = 0;
         while let Some(frame) = next_frame(&bytes[taken..], self.max_packet)? {
             let packet = read(session.version(), &frame)?;
-            if session.receive(packet, now, events)? == Flow::Stop {
-                self.stopped = true;
-                break;
+            match session.receive(packet, now, events) {
+                Ok(Flow::Continue) => {}
+                Ok(Flow::Stop) => {
+                    self.stopped = true;
+                    break;
+                }
+                Err(failure) => {
+                    self.closed_by_server = failure.reason_code() == Some(NOT_AUTHORIZED);
+                    return Err(failure);
+                }
             }
             taken += frame.len;
         }
@@ -446,7 +465,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         Ok(self.timer.as_mut().poll(cx).is_ready())
     }
 
-    fn lost(&self, error: Option<&io::Error>) -> Failure {
+    fn lost(&mut self, error: Option<&io::Error>) -> Failure {
+        self.closed_by_server = error.is_none_or(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::UnexpectedEof
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::ConnectionAborted
+                    | io::ErrorKind::BrokenPipe
+            )
+        });
         let failure = Failure::new(
             Code::ConnectionLost,
             Stage::Session,

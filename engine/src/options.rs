@@ -1,6 +1,6 @@
 //! Validated configuration: what a host asks for, checked once, before any network traffic.
 
-use std::{fs, time::Duration};
+use std::{fs, sync::Arc, time::Duration};
 
 use rustls::{
     RootCertStore,
@@ -12,8 +12,11 @@ use crate::{
     budget::Budget,
     error::{Failure, Result},
     limits::Limits,
-    wire::Version,
+    wire::{Version, Will},
 };
+
+mod reconnect;
+pub use reconnect::{InitialConnect, Reconnect, ReconnectOptions};
 
 /// What a host asks for, nothing checked yet. Numbers are as wide as the host's, so that a wrong one can be named.
 #[derive(Default)]
@@ -23,6 +26,9 @@ pub struct ConnectOptions {
     pub client_id: Option<String>,
     pub mqtt_version: Option<f64>,
     pub credentials: Credentials,
+    /// Whether the host is asked for credentials before each attempt; `credentials` completes what it answers.
+    pub asks_credentials: bool,
+    pub credentials_timeout_ms: Option<f64>,
     /// PEM texts, each with one or several certificates.
     pub ca: Vec<Vec<u8>>,
     pub ca_file: Option<String>,
@@ -32,12 +38,38 @@ pub struct ConnectOptions {
     pub ack_timeout_ms: Option<f64>,
     pub clean_session: Option<bool>,
     pub session_expiry_seconds: Option<f64>,
+    pub will: Option<Will>,
+    /// User properties of CONNECT.
+    pub user_properties: Vec<(String, String)>,
+    pub topic_aliases: Option<bool>,
+    pub initial_connect: Option<String>,
+    pub reconnect: ReconnectOptions,
     pub queue_max_messages: Option<f64>,
     pub queue_max_bytes: Option<f64>,
+    pub queue_when_full: Option<String>,
+    pub queue_qos0: Option<String>,
     pub receive_max_messages: Option<f64>,
     pub receive_max_bytes: Option<f64>,
     pub limits: Option<String>,
+    /// What replaces single limits of IoT Core.
+    pub limit_changes: LimitChanges,
     pub log_level: Option<String>,
+}
+
+/// Single limits, changed or turned off.
+#[derive(Default)]
+pub struct LimitChanges {
+    pub publishes_per_second: Option<Change>,
+    pub bytes_per_second: Option<Change>,
+    pub in_flight: Option<Change>,
+    pub subscriptions: Option<Change>,
+}
+
+/// What is done to a limit.
+#[derive(Clone, Copy, Debug)]
+pub enum Change {
+    Off,
+    To(f64),
 }
 
 /// Options that can work.
@@ -47,7 +79,12 @@ pub struct Options {
     pub port: u16,
     pub client_id: String,
     pub version: Version,
-    pub login: Login,
+    /// What is logged in with where the host is not asked.
+    pub login: Arc<Login>,
+    /// The fixed part of what the host answers when it is asked.
+    pub credentials: Credentials,
+    pub asks_credentials: bool,
+    pub credentials_timeout: Duration,
     pub roots: Roots,
     pub keep_alive_seconds: u16,
     pub ping_timeout: Duration,
@@ -56,7 +93,18 @@ pub struct Options {
     pub clean_session: bool,
     /// MQTT 5 only.
     pub session_expiry_seconds: u32,
+    pub will: Option<Will>,
+    /// MQTT 5 only.
+    pub user_properties: Vec<(String, String)>,
+    /// Whether this side uses topic aliases where the server takes them. MQTT 5 only.
+    pub topic_aliases: bool,
+    pub initial_connect: InitialConnect,
+    pub reconnect: Reconnect,
+    /// `reconnect.renewAfterSeconds`
+    pub renew_after: Option<Duration>,
     pub queue: Bounds,
+    pub when_full: WhenFull,
+    pub qos0: Qos0,
     pub receive: Bounds,
     pub limits: Limits,
     pub log_level: Option<Level>,
@@ -67,6 +115,21 @@ pub struct Options {
 pub struct Bounds {
     pub messages: u32,
     pub bytes: usize,
+}
+
+/// What happens to a message for which `queue` has no room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    Reject,
+    /// The oldest that is not on its way makes room.
+    DropOldest,
+}
+
+/// What happens to a QoS 0 message without a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qos0 {
+    Queue,
+    Reject,
 }
 
 /// Which certificate authorities are trusted.
@@ -119,26 +182,41 @@ impl ConnectOptions {
     ///
     /// Fails with `ERR_INVALID_OPTION` or `ERR_INCOMPLETE_TOKEN`; the message names the option.
     pub fn validate(self) -> Result<Options> {
-        let limits = match self.limits.as_deref() {
-            None | Some("aws-iot-core") => Limits::AWS_IOT_CORE,
-            Some("none") => Limits::NONE,
-            Some(other) => {
-                return Err(Failure::option(format!(
-                    "limits must be 'aws-iot-core' or 'none'; got {other:?}"
-                )));
-            }
-        };
+        let limits = limits(self.limits.as_deref(), &self.limit_changes)?;
         let version = version(self.mqtt_version)?;
         let server_name = server_name(&self.endpoint)?;
         let clean_session = self.clean_session.unwrap_or(true);
         let client_id = client_id(self.client_id, clean_session, &limits)?;
+        let login = if self.asks_credentials {
+            check_completed(&self.credentials)?;
+            Login::default()
+        } else {
+            self.credentials.login(version)?
+        };
+        if let Some(will) = &self.will {
+            check_will(will, version, &limits)?;
+        }
+        if version == Version::V311 && !self.user_properties.is_empty() {
+            return Err(needs_mqtt_5("connectProperties"));
+        }
+        if version == Version::V311 && self.topic_aliases == Some(true) {
+            return Err(needs_mqtt_5("topicAliases"));
+        }
+        let reconnect = self.reconnect.validate()?;
         Ok(Options {
             host: self.endpoint,
             server_name,
             port: integer("port", self.port, 1..=65_535, 443)? as u16,
             client_id,
             version,
-            login: self.credentials.login(version)?,
+            login: Arc::new(login),
+            credentials: self.credentials,
+            asks_credentials: self.asks_credentials,
+            credentials_timeout: millis(
+                "credentialsTimeoutMs",
+                self.credentials_timeout_ms,
+                30_000,
+            )?,
             roots: roots(&self.ca, self.ca_file.as_deref())?,
             keep_alive_seconds: keep_alive(self.keep_alive_seconds, &limits)?,
             ping_timeout: millis("pingTimeoutMs", self.ping_timeout_ms, 10_000)?,
@@ -151,6 +229,24 @@ impl ConnectOptions {
                 0..=u64::from(u32::MAX),
                 3_600,
             )? as u32,
+            will: self.will,
+            user_properties: self.user_properties,
+            topic_aliases: self.topic_aliases.unwrap_or(false),
+            initial_connect: InitialConnect::parse(self.initial_connect.as_deref())?,
+            renew_after: self.reconnect.renew_after()?,
+            reconnect,
+            when_full: match self.queue_when_full.as_deref() {
+                None | Some("reject") => WhenFull::Reject,
+                Some("drop-oldest") => WhenFull::DropOldest,
+                Some(other) => {
+                    return Err(choice("queue.whenFull", "'reject' or 'drop-oldest'", other));
+                }
+            },
+            qos0: match self.queue_qos0.as_deref() {
+                None | Some("reject") => Qos0::Reject,
+                Some("queue") => Qos0::Queue,
+                Some(other) => return Err(choice("queue.qos0", "'queue' or 'reject'", other)),
+            },
             queue: Bounds {
                 messages: count(
                     "queue.maxMessages",
@@ -173,6 +269,101 @@ impl ConnectOptions {
             log_level: self.log_level.as_deref().map_or(Ok(None), Level::parse)?,
         })
     }
+}
+
+/// Which limits hold.
+fn limits(given: Option<&str>, changes: &LimitChanges) -> Result<Limits> {
+    let mut limits = match given {
+        None | Some("aws-iot-core") => Limits::AWS_IOT_CORE,
+        Some("none") => Limits::NONE,
+        Some(other) => return Err(choice("limits", "'aws-iot-core' or 'none'", other)),
+    };
+    let change = |name: &str, change: Option<Change>, present: Option<u64>, most: u64| {
+        Ok(match change {
+            None => present,
+            Some(Change::Off) => None,
+            Some(Change::To(value)) => Some(integer(name, Some(value), 1..=most, 1)?),
+        })
+    };
+    let most = u64::from(u32::MAX);
+    let present = limits.publishes_per_second.map(u64::from);
+    limits.publishes_per_second = change(
+        "limits.publishesPerSecond",
+        changes.publishes_per_second,
+        present,
+        most,
+    )?
+    .map(|rate| rate as u32);
+    let present = limits.bytes_per_second.map(u64::from);
+    limits.bytes_per_second = change(
+        "limits.bytesPerSecond",
+        changes.bytes_per_second,
+        present,
+        most,
+    )?
+    .map(|rate| rate as u32);
+    let present = Some(u64::from(limits.in_flight));
+    let most = u64::from(u16::MAX);
+    limits.in_flight =
+        change("limits.inFlight", changes.in_flight, present, most)?.unwrap_or(most) as u16;
+    let present = limits.subscriptions.map(|count| count as u64);
+    limits.subscriptions = change(
+        "limits.subscriptions",
+        changes.subscriptions,
+        present,
+        1_000_000,
+    )?
+    .map(|count| count as usize);
+    Ok(limits)
+}
+
+/// What the host answers is used as a whole, so that a secret of another attempt never goes with it.
+fn check_completed(credentials: &Credentials) -> Result<()> {
+    for (name, given) in [
+        ("password", credentials.password.is_some()),
+        ("tokenValue", credentials.token_value.is_some()),
+        ("tokenSignature", credentials.token_signature.is_some()),
+    ] {
+        if given {
+            return Err(Failure::option(format!(
+                "{name} and credentials are both given; what credentials() returns is used as a whole"
+            ))
+            .with_hint("Return it from credentials(). authorizerName, username, tokenKeyName and tokenSigningKey may stay in the options."));
+        }
+    }
+    Ok(())
+}
+
+fn check_will(will: &Will, version: Version, limits: &Limits) -> Result<()> {
+    limits
+        .check_topic(&will.topic)
+        .and_then(|()| limits.check_payload(will.payload.len(), &will.topic))
+        .map_err(|failure| Failure::option(format!("will: {}", failure.message())))?;
+    if will.qos > 1 {
+        return Err(Failure::option(
+            "will.qos must be 0 or 1: IoT Core refuses a connection whose will has QoS 2",
+        ));
+    }
+    if will.payload.len() > usize::from(u16::MAX) {
+        return Err(Failure::option(format!(
+            "will.payload has {} bytes; MQTT allows 65,535",
+            will.payload.len()
+        )));
+    }
+    let plain = will.delay_seconds == 0 && will.properties == Default::default();
+    if version == Version::V311 && !plain {
+        return Err(needs_mqtt_5("will.delaySeconds and will.properties"));
+    }
+    will.properties.check()
+}
+
+/// The failure for what exists in MQTT 5 only.
+pub fn needs_mqtt_5(what: &str) -> Failure {
+    Failure::option(format!("{what}: MQTT 3.1.1 has none; use mqttVersion: 5"))
+}
+
+fn choice(name: &str, wanted: &str, given: &str) -> Failure {
+    Failure::option(format!("{name} must be {wanted}; got {given:?}"))
 }
 
 fn version(given: Option<f64>) -> Result<Version> {

@@ -25,12 +25,14 @@ pub enum Number {
     InFlight,
     Queued,
     Dropped,
+    /// Milliseconds for which something was held back to keep IoT Core's rates.
+    Paced,
     /// Microseconds; 0 before the first.
     Ping,
 }
 
 impl Number {
-    pub const COUNT: usize = 8;
+    pub const COUNT: usize = 9;
 }
 
 /// The figures as the connection's task counts them, before it shows them.

@@ -1,7 +1,11 @@
 //! Credit for what was received: what the app has not consumed yet, and the PUBACKs that wait for it.
 
-use std::collections::VecDeque;
+use std::{
+    collections::{HashSet, VecDeque},
+    hash::BuildHasherDefault,
+};
 
+use super::in_flight::PacketIdHasher;
 use crate::options::Bounds;
 
 /// Every PUBLISH that was handed to the host and is not both consumed and acknowledged, in order of receipt.
@@ -16,6 +20,8 @@ pub(super) struct Deliveries {
     next_ack: u64,
     unconsumed: u32,
     unconsumed_bytes: usize,
+    /// Ids of this link whose PUBACK is still to be written.
+    unacknowledged: HashSet<u16, BuildHasherDefault<PacketIdHasher>>,
 }
 
 /// What is held of messages beyond the user's bound at the least, before the server counts as hostile.
@@ -37,7 +43,22 @@ impl Deliveries {
             next_ack: 0,
             unconsumed: 0,
             unconsumed_bytes: 0,
+            unacknowledged: HashSet::default(),
         }
+    }
+
+    /// Whether a message with this id is here and not acknowledged: the server has sent it once more.
+    pub(super) fn is_repeated(&self, packet_id: u16) -> bool {
+        self.unacknowledged.contains(&packet_id)
+    }
+
+    /// The link is gone: what it brought cannot be acknowledged any more, and is sent again by a server that kept the
+    /// session.
+    pub(super) fn unlink(&mut self) {
+        for delivery in &mut self.queue {
+            delivery.packet_id = 0;
+        }
+        self.unacknowledged = HashSet::default();
     }
 
     /// Whether the app has room for another message.
@@ -59,6 +80,9 @@ impl Deliveries {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.unconsumed += 1;
         self.unconsumed_bytes += bytes as usize;
+        if packet_id != 0 {
+            self.unacknowledged.insert(packet_id);
+        }
         self.queue.push_back(Delivery {
             packet_id,
             bytes,
@@ -104,6 +128,7 @@ impl Deliveries {
             self.next_ack += 1;
             if delivery.packet_id != 0 {
                 ack = Some(delivery.packet_id);
+                self.unacknowledged.remove(&delivery.packet_id);
                 break;
             }
         }
@@ -201,5 +226,32 @@ mod tests {
         assert_eq!(acks(&mut deliveries), [1]);
         deliveries.consume(deliveries.number(0), 3);
         assert_eq!(acks(&mut deliveries), [2, 3]);
+    }
+
+    #[test]
+    fn what_another_link_brought_is_not_acknowledged_and_still_gives_credit_back() {
+        let mut deliveries = deliveries();
+        for packet_id in 1..=3 {
+            deliveries.push(packet_id, 1);
+        }
+        deliveries.unlink();
+        deliveries.consume(0, 1);
+        assert_eq!(acks(&mut deliveries), []);
+        assert!(deliveries.has_credit());
+        let number = deliveries.push(1, 1);
+        deliveries.consume(number, 1);
+        assert_eq!(acks(&mut deliveries), [1]);
+        assert_eq!(deliveries.unconsumed, 2);
+    }
+
+    #[test]
+    fn a_message_is_repeated_until_its_acknowledgement_is_written() {
+        let mut deliveries = deliveries();
+        deliveries.push(7, 1);
+        assert!(deliveries.is_repeated(7));
+        deliveries.consume(0, 1);
+        assert!(deliveries.is_repeated(7));
+        assert_eq!(acks(&mut deliveries), [7]);
+        assert!(!deliveries.is_repeated(7));
     }
 }

@@ -8,32 +8,36 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Token, request::Kind};
-use crate::wire::OutboundPublish;
+use super::{Token, operation::Publish, request::Kind};
 
 /// How many packet ids MQTT has: 1 to 65,535, shared by all that is acknowledged (MQTT 5 section 2.2.1).
 const PACKET_IDS: usize = u16::MAX as usize;
 
-/// Everything written and not yet acknowledged. Grows with what is in flight, not with what could be.
+/// Everything that has an id. Grows with what is in flight, not with what could be.
+///
+/// To have an id and to be outstanding, written on the link that is up, are two states: the ids of publishes outlive a
+/// link, because the server may have kept the session.
 pub(super) struct InFlight {
     entries: Entries,
     last_id: u16,
     /// Counts what was written, so that a deadline of an earlier use of an id is recognised.
     written: u64,
+    /// Publishes that are outstanding and not abandoned.
     publishes: usize,
+    /// Everything that is outstanding and not abandoned.
+    outstanding: usize,
     abandoned: usize,
     ack_timeout: Duration,
     /// In the order of writing, which is that of expiry as well. Acknowledged ones are skipped when they come first,
     /// and removed when they are the most.
     deadlines: VecDeque<Deadline>,
+    /// Publishes of earlier links that are to be written again on this one, in their first order.
+    again: VecDeque<u16>,
 }
 
 /// What waits for its acknowledgement.
 pub(super) enum Unacknowledged {
-    Publish {
-        token: Token,
-        packet: OutboundPublish,
-    },
+    Publish(Publish),
     /// The filters `first..first + count` of a SUBSCRIBE or UNSUBSCRIBE.
     Request {
         token: Token,
@@ -41,14 +45,22 @@ pub(super) enum Unacknowledged {
         first: usize,
         count: usize,
     },
+    /// Subscriptions that are made again because the server has lost them.
+    Restore(Box<[Box<str>]>),
     /// Its outcome was reported as unknown; the server still owns the id.
-    Abandoned { publish: bool },
+    Abandoned {
+        publish: bool,
+    },
 }
 
 type Entries = HashMap<u16, Entry, BuildHasherDefault<PacketIdHasher>>;
 
 struct Entry {
+    /// The place in the order in which things were first written.
+    order: u64,
+    /// Of the latest writing.
     written: u64,
+    outstanding: bool,
     what: Unacknowledged,
 }
 
@@ -65,15 +77,22 @@ impl InFlight {
             last_id: 0,
             written: 0,
             publishes: 0,
+            outstanding: 0,
             abandoned: 0,
             ack_timeout,
             deadlines: VecDeque::new(),
+            again: VecDeque::new(),
         }
     }
 
-    /// Operations whose outcome is still to come.
+    /// What has an id and no outcome yet, written on this link or to be written again.
     pub(super) fn waiting(&self) -> usize {
         self.entries.len() - self.abandoned
+    }
+
+    /// What is written on this link and has no outcome yet.
+    pub(super) fn outstanding(&self) -> usize {
+        self.outstanding
     }
 
     /// QoS 1 publishes that count against Receive Maximum.
@@ -86,27 +105,24 @@ impl InFlight {
         PACKET_IDS - self.entries.len()
     }
 
+    /// The place in the order that the next [`Self::insert`] will have.
+    pub(super) fn next_order(&self) -> u64 {
+        self.written + 1
+    }
+
     /// Stores what is about to be written under the next free id. The caller has checked [`Self::free_ids`].
     pub(super) fn insert(&mut self, what: Unacknowledged, now: Instant) -> u16 {
         let packet_id = self.next_id();
-        self.written += 1;
-        self.publishes += usize::from(what.is_publish());
-        self.deadlines.push_back(Deadline {
-            at: now + self.ack_timeout,
-            packet_id,
-            written: self.written,
-        });
         self.entries.insert(
             packet_id,
             Entry {
-                written: self.written,
+                order: self.written + 1,
+                written: 0,
+                outstanding: false,
                 what,
             },
         );
-        if self.deadlines.len() > 2 * self.entries.len() + 64 {
-            let entries = &self.entries;
-            self.deadlines.retain(|deadline| deadline.stands(entries));
-        }
+        self.write(packet_id, now);
         packet_id
     }
 
@@ -116,10 +132,16 @@ impl InFlight {
 
     /// Takes out what `packet_id` acknowledges; the id is free again.
     pub(super) fn remove(&mut self, packet_id: u16) -> Option<Unacknowledged> {
-        let what = self.entries.remove(&packet_id)?.what;
+        let Entry {
+            what, outstanding, ..
+        } = self.entries.remove(&packet_id)?;
         // What was abandoned has left the window already.
-        self.publishes -= usize::from(what.is_publish() && !what.is_abandoned());
-        self.abandoned -= usize::from(what.is_abandoned());
+        if what.is_abandoned() {
+            self.abandoned -= 1;
+        } else if outstanding {
+            self.outstanding -= 1;
+            self.publishes -= usize::from(what.is_publish());
+        }
         if self.entries.is_empty() {
             self.deadlines.clear();
         }
@@ -148,6 +170,7 @@ impl InFlight {
                 self.abandoned += 1;
                 // IoT Core never acknowledges what exceeds its quotas: a window that waited for that would close for
                 // good, message by message.
+                self.outstanding -= 1;
                 self.publishes -= usize::from(publish);
                 return Some(what);
             }
@@ -155,14 +178,139 @@ impl InFlight {
         None
     }
 
+    /// The link is gone. Publishes keep their ids and are to be written again; what else was written is handed out, and
+    /// its ids are free, since no later link can bring its answer.
+    ///
+    /// What was abandoned keeps its id for one more link, on which an answer might still come.
+    pub(super) fn suspend(&mut self) -> Vec<Unacknowledged> {
+        let mut others = Vec::new();
+        let ids: Vec<u16> = self.entries.keys().copied().collect();
+        for id in ids {
+            let Some(entry) = self.entries.get_mut(&id) else {
+                continue;
+            };
+            let was_outstanding = std::mem::take(&mut entry.outstanding);
+            let stays = match entry.what {
+                Unacknowledged::Publish(_) => true,
+                Unacknowledged::Abandoned { publish } => publish && was_outstanding,
+                Unacknowledged::Request { .. } | Unacknowledged::Restore(_) => false,
+            };
+            if stays {
+                continue;
+            }
+            if let Some(entry) = self.entries.remove(&id) {
+                if entry.what.is_abandoned() {
+                    self.abandoned -= 1;
+                } else {
+                    others.push(entry.what);
+                }
+            }
+        }
+        self.publishes = 0;
+        self.outstanding = 0;
+        self.deadlines.clear();
+        let mut again: Vec<(u64, u16)> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| !entry.what.is_abandoned())
+            .map(|(id, entry)| (entry.order, *id))
+            .collect();
+        again.sort_unstable();
+        self.again = again.into_iter().map(|(_, id)| id).collect();
+        others
+    }
+
+    /// The publish of an earlier link that is to be written next, with its id.
+    pub(super) fn next_again(&mut self) -> Option<u16> {
+        while let Some(id) = self.again.front().copied() {
+            let pending = self
+                .entries
+                .get(&id)
+                .is_some_and(|entry| !entry.outstanding && !entry.what.is_abandoned());
+            if pending {
+                return Some(id);
+            }
+            // Acknowledged by an answer that the earlier link did not bring any more.
+            self.again.pop_front();
+        }
+        None
+    }
+
+    /// What [`Self::next_again`] gave is about to be written.
+    pub(super) fn write_again(&mut self, now: Instant) -> Option<(u16, &mut Publish)> {
+        let id = self.again.pop_front()?;
+        self.write(id, now);
+        match self.entries.get_mut(&id).map(|entry| &mut entry.what) {
+            Some(Unacknowledged::Publish(publish)) => Some((id, publish)),
+            _ => None,
+        }
+    }
+
+    /// The session is lost, and all ids with it: gives the publishes with their places in the order.
+    pub(super) fn take_publishes(&mut self) -> Vec<(u64, Publish)> {
+        self.again.clear();
+        self.deadlines.clear();
+        self.publishes = 0;
+        self.outstanding = 0;
+        self.abandoned = 0;
+        self.entries
+            .drain()
+            .filter_map(|(_, entry)| match entry.what {
+                Unacknowledged::Publish(publish) => Some((entry.order, publish)),
+                _ => None,
+            })
+            .collect()
+    }
+
     /// Takes everything out, the first written first.
     pub(super) fn drain(&mut self) -> Vec<Unacknowledged> {
         let mut entries: Vec<Entry> = self.entries.drain().map(|(_, entry)| entry).collect();
-        entries.sort_unstable_by_key(|entry| entry.written);
-        self.deadlines.clear();
-        self.publishes = 0;
-        self.abandoned = 0;
+        entries.sort_unstable_by_key(|entry| entry.order);
+        self.take_publishes();
         entries.into_iter().map(|entry| entry.what).collect()
+    }
+
+    /// The only thing that is outstanding, if it is the only one.
+    pub(super) fn sole(&self) -> Option<&Unacknowledged> {
+        if self.outstanding != 1 {
+            return None;
+        }
+        self.entries
+            .values()
+            .find(|entry| entry.outstanding && !entry.what.is_abandoned())
+            .map(|entry| &entry.what)
+    }
+
+    /// The id of a publish.
+    pub(super) fn id_of(&self, token: Token) -> Option<u16> {
+        self.entries
+            .iter()
+            .find(|(_, entry)| match &entry.what {
+                Unacknowledged::Publish(publish) => publish.token == token,
+                _ => false,
+            })
+            .map(|(id, _)| *id)
+    }
+
+    /// An entry goes out on this link: its clock starts.
+    fn write(&mut self, packet_id: u16, now: Instant) {
+        self.written += 1;
+        let Some(entry) = self.entries.get_mut(&packet_id) else {
+            return;
+        };
+        entry.written = self.written;
+        entry.outstanding = true;
+        self.outstanding += 1;
+        self.publishes += usize::from(entry.what.is_publish());
+        self.deadlines.push_back(Deadline {
+            at: now + self.ack_timeout,
+            packet_id,
+            written: self.written,
+        });
+        if self.deadlines.len() > 2 * self.entries.len() + 64 {
+            let entries = &self.entries;
+            self.deadlines.retain(|deadline| deadline.stands(entries));
+        }
     }
 
     fn next_id(&mut self) -> u16 {
@@ -186,10 +334,7 @@ impl Deadline {
 
 impl Unacknowledged {
     fn is_publish(&self) -> bool {
-        matches!(
-            self,
-            Self::Publish { .. } | Self::Abandoned { publish: true }
-        )
+        matches!(self, Self::Publish(_) | Self::Abandoned { publish: true })
     }
 
     fn is_abandoned(&self) -> bool {
@@ -199,7 +344,7 @@ impl Unacknowledged {
 
 /// Packet ids are handed out in order by ourselves: spreading them needs one multiplication, and no seed.
 #[derive(Default)]
-struct PacketIdHasher(u64);
+pub(super) struct PacketIdHasher(u64);
 
 impl Hasher for PacketIdHasher {
     fn write(&mut self, bytes: &[u8]) {
@@ -234,8 +379,9 @@ mod tests {
 
     fn token(what: Unacknowledged) -> Token {
         match what {
-            Unacknowledged::Publish { token, .. } | Unacknowledged::Request { token, .. } => token,
-            Unacknowledged::Abandoned { .. } => Token::MAX,
+            Unacknowledged::Publish(Publish { token, .. })
+            | Unacknowledged::Request { token, .. } => token,
+            Unacknowledged::Restore(_) | Unacknowledged::Abandoned { .. } => Token::MAX,
         }
     }
 

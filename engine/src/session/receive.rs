@@ -1,8 +1,10 @@
 //! What a session does with what the server sends.
 
+use std::ops::Range;
+
 use tokio::time::Instant;
 
-use super::{Flow, Session, in_flight::Unacknowledged, request::Kind};
+use super::{Flow, Session, Token, in_flight::Unacknowledged, request::Kind};
 use crate::{
     error::{Code, Failure, Result, Stage},
     events::{Events, Message},
@@ -22,7 +24,7 @@ impl Session {
         events: &mut impl Events,
     ) -> Result<Flow> {
         match packet {
-            Inbound::Publish(publish) => return self.deliver(&publish, events),
+            Inbound::Publish(publish) => return self.deliver(&publish, now, events),
             Inbound::PubAck(ack) => self.puback(&ack, events),
             Inbound::SubAck(ack) => self.answer(Kind::Subscribe, &ack, events)?,
             Inbound::UnsubAck(ack) => self.answer(Kind::Unsubscribe, &ack, events)?,
@@ -45,12 +47,18 @@ impl Session {
         Ok(Flow::Continue)
     }
 
-    fn deliver(&mut self, publish: &Publish<'_>, events: &mut impl Events) -> Result<Flow> {
-        if publish.topic_alias.is_some() {
-            // We announce no Topic Alias Maximum, so every alias is out of range (MQTT 5 section 3.3.2.3.4).
-            return Err(Failure::protocol(
-                "the server sent a topic alias that it was not offered",
-            ));
+    fn deliver(
+        &mut self,
+        publish: &Publish<'_>,
+        now: Instant,
+        events: &mut impl Events,
+    ) -> Result<Flow> {
+        if let Some(alias) = publish.topic_alias {
+            self.inbound_aliases.note(publish.topic, alias)?;
+        }
+        // The app has it, and the server has not heard yet: one acknowledgement is for both.
+        if publish.qos > 0 && self.deliveries.is_repeated(publish.packet_id) {
+            return Ok(Flow::Continue);
         }
         let size = publish.topic.len() + publish.payload.len();
         if !self.deliveries.has_credit() {
@@ -68,17 +76,22 @@ impl Session {
             }
         }
         self.counters.add(Number::MessagesReceived, 1);
+        self.pace.arrived(size, now);
+        let topic = match publish.topic_alias {
+            Some(alias) => self.inbound_aliases.topic(alias),
+            None => publish.topic,
+        };
         self.matching.clear();
-        self.subscriptions
-            .matching(publish.topic, &mut self.matching);
+        self.subscriptions.matching(topic, &mut self.matching);
         let number = self.deliveries.push(publish.packet_id, size);
         events.message(&Message {
             number,
-            topic: publish.topic,
+            topic,
             payload: publish.payload,
             qos: publish.qos,
             retain: publish.retain,
             dup: publish.dup,
+            properties: publish.properties.as_deref(),
             filters: &self.matching,
         });
         Ok(Flow::Continue)
@@ -102,17 +115,18 @@ impl Session {
 
     fn puback(&mut self, ack: &Ack, events: &mut impl Events) {
         match self.in_flight.get(ack.packet_id) {
-            Some(Unacknowledged::Publish { .. } | Unacknowledged::Abandoned { publish: true }) => {}
+            Some(Unacknowledged::Publish(_) | Unacknowledged::Abandoned { publish: true }) => {}
             _ => return self.unknown("PUBACK", ack.packet_id, events),
         }
-        let Some(Unacknowledged::Publish { token, packet }) = self.in_flight.remove(ack.packet_id)
-        else {
+        self.suspicion.acknowledged();
+        let Some(Unacknowledged::Publish(publish)) = self.in_flight.remove(ack.packet_id) else {
             return;
         };
+        let packet = &publish.packet;
         self.shared.budget.release(packet.len());
         let Reason { code, string } = &ack.reason;
         if *code < 0x80 {
-            events.published(token, ack.packet_id, *code);
+            events.published(publish.token, ack.packet_id, *code, string.as_deref());
             return;
         }
         let message = format!(
@@ -121,20 +135,19 @@ impl Session {
             reason_name(*code)
         );
         let failure = Failure::new(Code::PublishRejected, Stage::Operation, message);
-        events.failed(token, &failure.with_reason(*code, string.clone()));
+        events.failed(publish.token, &failure.with_reason(*code, string.clone()));
     }
 
     /// The answer to a SUBSCRIBE or UNSUBSCRIBE.
     fn answer(&mut self, kind: Kind, ack: &SubAck<'_>, events: &mut impl Events) -> Result<()> {
-        let (token, first, count) = match self.in_flight.get(ack.packet_id) {
+        let count = match self.in_flight.get(ack.packet_id) {
             Some(Unacknowledged::Request {
-                token,
-                kind: asked,
-                first,
-                count,
-            }) if *asked == kind => (*token, *first, *count),
+                kind: asked, count, ..
+            }) if *asked == kind => *count,
+            Some(Unacknowledged::Restore(filters)) if kind == Kind::Subscribe => filters.len(),
             // A late answer to what was given up frees its id.
             Some(Unacknowledged::Abandoned { publish: false }) => {
+                self.suspicion.acknowledged();
                 self.in_flight.remove(ack.packet_id);
                 return Ok(());
             }
@@ -151,25 +164,59 @@ impl Session {
                 kind.answer()
             )));
         }
-        self.in_flight.remove(ack.packet_id);
-        // Without the request it was given up, for another of its packets.
-        let Some(request) = self.requests.get_mut(&token) else {
-            return Ok(());
-        };
-        request.take_answer(first..first + count, ack, &mut self.subscriptions);
-        if !request.is_answered() {
-            return Ok(());
-        }
-        let Some(request) = self.requests.remove(&token) else {
-            return Ok(());
-        };
-        self.shared.budget.release(request.size());
-        match (kind, request.refusal()) {
-            (Kind::Subscribe, None) => events.subscribed(token, ack.packet_id, request.codes()),
-            (Kind::Subscribe, Some(refusal)) => events.refused(token, request.codes(), &refusal),
-            (Kind::Unsubscribe, _) => events.unsubscribed(token, ack.packet_id, request.codes()),
+        self.suspicion.acknowledged();
+        match self.in_flight.remove(ack.packet_id) {
+            Some(Unacknowledged::Request { token, first, .. }) => {
+                self.answer_request(token, first..first + count, ack, events);
+            }
+            Some(Unacknowledged::Restore(filters)) => self.answer_restore(&filters, ack, events),
+            _ => {}
         }
         Ok(())
+    }
+
+    fn answer_request(
+        &mut self,
+        token: Token,
+        filters: Range<usize>,
+        ack: &SubAck<'_>,
+        events: &mut impl Events,
+    ) {
+        // Without the request it was given up, for another of its packets.
+        let Some(request) = self.requests.get_mut(&token) else {
+            return;
+        };
+        request.take_answer(filters, ack, &mut self.subscriptions);
+        if !request.is_answered() {
+            return;
+        }
+        let Some(request) = self.requests.remove(&token) else {
+            return;
+        };
+        self.shared.budget.release(request.size());
+        let (id, codes, words) = (ack.packet_id, request.codes(), request.reason_string());
+        match (request.kind(), request.refusal()) {
+            (Kind::Subscribe, None) => events.subscribed(token, id, codes, words),
+            (Kind::Subscribe, Some(refusal)) => events.refused(token, codes, &refusal),
+            (Kind::Unsubscribe, _) => events.unsubscribed(token, id, codes, words),
+        }
+    }
+
+    /// Subscriptions that were made again: those that the server refuses now have ended.
+    fn answer_restore(&mut self, filters: &[Box<str>], ack: &SubAck<'_>, events: &mut impl Events) {
+        for (filter, code) in filters.iter().zip(ack.codes) {
+            if *code < 0x80 {
+                continue;
+            }
+            let message = format!(
+                "the server had lost the session, and refused to subscribe to {} again: {} (0x{code:02x})",
+                quoted(filter),
+                reason_name(*code)
+            );
+            let failure = Failure::new(Code::SubscribeRejected, Stage::Operation, message)
+                .with_reason(*code, ack.string.clone());
+            self.lose_subscription(filter, &failure, events);
+        }
     }
 
     fn unknown(&self, packet: &str, packet_id: u16, events: &mut impl Events) {

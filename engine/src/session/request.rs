@@ -37,6 +37,8 @@ pub(super) struct Request {
     codes: Vec<u8>,
     unanswered: usize,
     reason_string: Option<String>,
+    /// The place in the order of what was first written; `None` as long as nothing was.
+    pub(super) order: Option<u64>,
 }
 
 struct Requested {
@@ -84,7 +86,19 @@ impl Request {
             filters,
             per_packet,
             reason_string: None,
+            order: None,
         }
+    }
+
+    /// Nothing of it counts any more: it is asked for anew on another link.
+    pub(super) fn restart(&mut self) {
+        self.codes.fill(0);
+        self.unanswered = self.filters.len().div_ceil(self.per_packet);
+        self.reason_string = None;
+    }
+
+    pub(super) fn filters(&self) -> impl Iterator<Item = &str> {
+        self.filters.iter().map(|requested| &*requested.filter)
     }
 
     pub(super) fn kind(&self) -> Kind {
@@ -112,11 +126,13 @@ impl Request {
             .map(move |first| (first, per_packet.min(filters - first)))
     }
 
-    /// It is about to be written: from here on messages can match.
+    /// It was accepted: from here on messages can match.
     pub(super) fn number(&mut self, subscriptions: &mut Subscriptions) {
         for requested in &mut self.filters {
             requested.number = match self.kind {
-                Kind::Subscribe => subscriptions.insert(&requested.filter, requested.id),
+                Kind::Subscribe => {
+                    subscriptions.insert(&requested.filter, requested.id, requested.qos)
+                }
                 Kind::Unsubscribe => subscriptions.request(&requested.filter).unwrap_or_default(),
             };
         }
@@ -169,6 +185,15 @@ impl Request {
         }
     }
 
+    /// Nothing of it will be sent: what it asked for is not wanted, unless it was granted before.
+    pub(super) fn withdraw(&self, subscriptions: &mut Subscriptions) {
+        if self.kind == Kind::Subscribe {
+            for requested in &self.filters {
+                subscriptions.refuse(&requested.filter, requested.number);
+            }
+        }
+    }
+
     /// Whether each of its packets is answered.
     pub(super) fn is_answered(&self) -> bool {
         self.unanswered == 0
@@ -177,6 +202,11 @@ impl Request {
     /// The server's code for each filter.
     pub(super) fn codes(&self) -> &[u8] {
         &self.codes
+    }
+
+    /// The server's own words, where it had any.
+    pub(super) fn reason_string(&self) -> Option<&str> {
+        self.reason_string.as_deref()
     }
 
     /// What to tell the host if the server refused a filter.

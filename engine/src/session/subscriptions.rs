@@ -1,6 +1,6 @@
 //! The topic filters that the app uses, and which of them a message belongs to.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The number under which the host knows a filter.
 pub type FilterId = u32;
@@ -19,6 +19,8 @@ pub(super) struct Subscriptions {
 
 struct Entry {
     id: FilterId,
+    /// As it was last asked for.
+    qos: u8,
     request: u64,
     /// Whether the server has granted it at least once.
     granted: bool,
@@ -33,12 +35,13 @@ impl Subscriptions {
     }
 
     /// A filter is about to be asked for. Gives the number of the request.
-    pub(super) fn insert(&mut self, filter: &str, id: FilterId) -> u64 {
+    pub(super) fn insert(&mut self, filter: &str, id: FilterId, qos: u8) -> u64 {
         self.requests += 1;
         let request = self.requests;
         match self.filters.get_mut(filter) {
             Some(entry) => {
                 entry.request = request;
+                entry.qos = qos;
                 if entry.id != id {
                     let known = std::mem::replace(&mut entry.id, id);
                     for pattern in self
@@ -55,6 +58,7 @@ impl Subscriptions {
                     filter.into(),
                     Entry {
                         id,
+                        qos,
                         request,
                         granted: false,
                     },
@@ -84,6 +88,41 @@ impl Subscriptions {
         if self.filters.get(filter).is_some_and(|entry| !entry.granted) {
             self.remove(filter, request);
         }
+    }
+
+    /// How many filters there are, and would be with these.
+    pub(super) fn count_with<'a>(&self, filters: impl Iterator<Item = &'a str>) -> usize {
+        let new: HashSet<&str> = filters
+            .filter(|filter| !self.filters.contains_key(*filter))
+            .collect();
+        self.filters.len() + new.len()
+    }
+
+    /// Number and QoS of a filter.
+    pub(super) fn get(&self, filter: &str) -> Option<(FilterId, u8)> {
+        self.filters.get(filter).map(|entry| (entry.id, entry.qos))
+    }
+
+    /// Every filter that the server has granted, in the order in which they were asked for.
+    pub(super) fn granted(&self) -> Vec<Box<str>> {
+        let mut granted: Vec<(&Box<str>, u64)> = self
+            .filters
+            .iter()
+            .filter(|(_, entry)| entry.granted)
+            .map(|(filter, entry)| (filter, entry.request))
+            .collect();
+        granted.sort_unstable_by_key(|(_, request)| *request);
+        granted
+            .into_iter()
+            .map(|(filter, _)| filter.clone())
+            .collect()
+    }
+
+    /// The server has refused to make a subscription again, or is closed for it: it is gone.
+    pub(super) fn lose(&mut self, filter: &str) -> Option<FilterId> {
+        let id = self.filters.remove(filter)?.id;
+        self.patterns.retain(|(pattern, _)| **pattern != *filter);
+        Some(id)
     }
 
     /// The filter was given up, unless it was asked for again since `request`.
@@ -192,9 +231,9 @@ mod tests {
     #[test]
     fn every_filter_that_matches_is_named() {
         let mut subscriptions = Subscriptions::new(true);
-        subscriptions.insert("a/b", 1);
-        subscriptions.insert("a/+", 2);
-        subscriptions.insert("c", 3);
+        subscriptions.insert("a/b", 1, 1);
+        subscriptions.insert("a/+", 2, 1);
+        subscriptions.insert("c", 3, 1);
         assert_eq!(matching(&subscriptions, "a/b"), [1, 2]);
         assert_eq!(matching(&subscriptions, "c"), [3]);
         assert_eq!(matching(&subscriptions, "d"), []);
@@ -203,12 +242,12 @@ mod tests {
     #[test]
     fn a_refusal_leaves_an_earlier_grant() {
         let mut subscriptions = Subscriptions::new(true);
-        subscriptions.insert("a", 1);
+        subscriptions.insert("a", 1, 1);
         subscriptions.grant("a");
-        let again = subscriptions.insert("a", 1);
+        let again = subscriptions.insert("a", 1, 1);
         subscriptions.refuse("a", again);
         assert_eq!(matching(&subscriptions, "a"), [1]);
-        let other = subscriptions.insert("b", 2);
+        let other = subscriptions.insert("b", 2, 1);
         subscriptions.refuse("b", other);
         assert_eq!(matching(&subscriptions, "b"), []);
     }
@@ -216,12 +255,33 @@ mod tests {
     #[test]
     fn giving_up_a_filter_does_not_undo_a_later_request_for_it() {
         let mut subscriptions = Subscriptions::new(true);
-        let first = subscriptions.insert("a/+", 1);
-        subscriptions.insert("a/+", 2);
+        let first = subscriptions.insert("a/+", 1, 1);
+        subscriptions.insert("a/+", 2, 1);
         subscriptions.remove("a/+", first);
         assert_eq!(matching(&subscriptions, "a/b"), [2]);
         let latest = subscriptions.request("a/+").expect("present");
         subscriptions.remove("a/+", latest);
         assert_eq!(matching(&subscriptions, "a/b"), []);
+    }
+
+    #[test]
+    fn only_what_was_granted_is_made_again_in_the_order_asked() {
+        let mut subscriptions = Subscriptions::new(true);
+        for (filter, id) in [("b", 1), ("a", 2), ("c", 3)] {
+            subscriptions.insert(filter, id, 1);
+        }
+        subscriptions.grant("a");
+        subscriptions.grant("b");
+        assert_eq!(subscriptions.granted(), ["b".into(), "a".into()]);
+        assert_eq!(subscriptions.lose("b"), Some(1));
+        assert_eq!(subscriptions.granted(), ["a".into()]);
+    }
+
+    #[test]
+    fn filters_are_counted_once() {
+        let mut subscriptions = Subscriptions::new(true);
+        subscriptions.insert("a", 1, 1);
+        let count = subscriptions.count_with(["a", "b", "b", "c"].into_iter());
+        assert_eq!(count, 3);
     }
 }

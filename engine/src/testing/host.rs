@@ -11,12 +11,32 @@ use crate::{
     events::{Connected, Events, Message},
     options::{ConnectOptions, Level, Options},
     session::Token,
+    wire::PublishProperties,
 };
 
 /// What a host was told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     Connected,
+    Interrupted {
+        code: Code,
+    },
+    /// With whether another follows.
+    Attempted {
+        number: u32,
+        code: Option<Code>,
+        next: bool,
+    },
+    Credentials {
+        attempt: u32,
+    },
+    CredentialsExpired {
+        attempt: u32,
+    },
+    SubscriptionLost {
+        filter: u32,
+        code: Code,
+    },
     Message {
         number: u64,
         topic: String,
@@ -64,7 +84,14 @@ impl Event {
             | Self::Unsubscribed { token, .. }
             | Self::Withdrawn { token }
             | Self::Failed { token, .. } => Some(*token),
-            Self::Connected | Self::Message { .. } | Self::Closed { .. } => None,
+            Self::Connected
+            | Self::Interrupted { .. }
+            | Self::Attempted { .. }
+            | Self::Credentials { .. }
+            | Self::CredentialsExpired { .. }
+            | Self::SubscriptionLost { .. }
+            | Self::Message { .. }
+            | Self::Closed { .. } => None,
         }
     }
 }
@@ -85,6 +112,11 @@ struct State {
     failures: Vec<Failure>,
     connected: Option<Connected>,
     logs: Vec<(Level, String)>,
+    /// The server's words about operations.
+    said: Vec<String>,
+    /// Until the next attempts.
+    delays: Vec<Duration>,
+    properties: Vec<Option<PublishProperties>>,
     /// QoS 0 messages that the app has not seen.
     unseen: VecDeque<u64>,
     flushes: usize,
@@ -126,6 +158,21 @@ impl Recorder {
             .iter()
             .map(|(level, message)| format!("{} {message}\n", level.as_str()))
             .collect()
+    }
+
+    /// What the server said about operations that went well.
+    pub fn said(&self) -> Vec<String> {
+        self.state().said.clone()
+    }
+
+    /// How long it was to take until each next attempt.
+    pub fn delays(&self) -> Vec<Duration> {
+        self.state().delays.clone()
+    }
+
+    /// The properties of every message so far.
+    pub fn properties(&self) -> Vec<Option<PublishProperties>> {
+        self.state().properties.clone()
     }
 
     /// How often the connection's task has been polled to the end of a turn.
@@ -197,8 +244,35 @@ impl Events for Recorder {
         self.push(Event::Connected);
     }
 
+    fn interrupted(&mut self, failure: &Failure) {
+        self.state().failures.push(failure.clone());
+        let code = failure.code();
+        self.push(Event::Interrupted { code });
+    }
+
+    fn attempted(&mut self, number: u32, failure: Option<&Failure>, next: Option<Duration>) {
+        self.state().delays.extend(next);
+        // The first attempt of most tests goes without saying.
+        if number > 1 || next.is_some() {
+            self.push(Event::Attempted {
+                number,
+                code: failure.map(Failure::code),
+                next: next.is_some(),
+            });
+        }
+    }
+
+    fn credentials(&mut self, attempt: u32, _last: Option<&Failure>) {
+        self.push(Event::Credentials { attempt });
+    }
+
+    fn credentials_expired(&mut self, attempt: u32) {
+        self.push(Event::CredentialsExpired { attempt });
+    }
+
     fn message(&mut self, message: &Message<'_>) {
         assert!(!self.state().panic_on_message, "provoked by a message");
+        self.state().properties.push(message.properties.cloned());
         if message.qos == 0 {
             self.state().unseen.push_back(message.number);
         }
@@ -220,7 +294,8 @@ impl Events for Recorder {
         Some(oldest)
     }
 
-    fn published(&mut self, token: Token, packet_id: u16, reason: u8) {
+    fn published(&mut self, token: Token, packet_id: u16, reason: u8, said: Option<&str>) {
+        self.state().said.extend(said.map(str::to_owned));
         self.push(Event::Published {
             token,
             packet_id,
@@ -228,7 +303,8 @@ impl Events for Recorder {
         });
     }
 
-    fn subscribed(&mut self, token: Token, _packet_id: u16, granted: &[u8]) {
+    fn subscribed(&mut self, token: Token, _: u16, granted: &[u8], said: Option<&str>) {
+        self.state().said.extend(said.map(str::to_owned));
         let granted = granted.to_owned();
         self.push(Event::Subscribed { token, granted });
     }
@@ -239,9 +315,16 @@ impl Events for Recorder {
         self.push(Event::Refused { token, codes });
     }
 
-    fn unsubscribed(&mut self, token: Token, _packet_id: u16, codes: &[u8]) {
+    fn unsubscribed(&mut self, token: Token, _: u16, codes: &[u8], said: Option<&str>) {
+        self.state().said.extend(said.map(str::to_owned));
         let codes = codes.to_owned();
         self.push(Event::Unsubscribed { token, codes });
+    }
+
+    fn subscription_lost(&mut self, filter: u32, failure: &Failure) {
+        self.state().failures.push(failure.clone());
+        let code = failure.code();
+        self.push(Event::SubscriptionLost { filter, code });
     }
 
     fn withdrawn(&mut self, token: Token) {
@@ -280,6 +363,8 @@ pub fn options(change: impl FnOnce(&mut ConnectOptions)) -> Options {
         log_level: Some("trace".to_owned()),
         ..ConnectOptions::default()
     };
+    // A test that wants to see more than one link says so.
+    options.reconnect.never = true;
     change(&mut options);
     match options.validate() {
         Ok(options) => options,

@@ -16,8 +16,17 @@ pub use inbound::{Ack, Inbound, Reason, SubAck, read};
 mod connack;
 pub use connack::ConnAck;
 
+mod field;
+mod user_properties;
+
+mod properties;
+pub use properties::PublishProperties;
+
 mod publish;
 pub use publish::Publish;
+
+mod will;
+pub use will::Will;
 
 mod connect;
 pub use connect::{Connect, encode_connect};

@@ -1,7 +1,4 @@
-use super::{
-    Frame, Version,
-    reader::{Reader, property},
-};
+use super::{Frame, PublishProperties, Version, reader::Reader};
 use crate::error::Result;
 
 /// A message from the server (MQTT 5, section 3.3).
@@ -18,24 +15,8 @@ pub struct Publish<'a> {
     pub payload: &'a [u8],
     /// Never 0. Whether it is within what this side announced is the session's to know.
     pub topic_alias: Option<u16>,
-    /// `None` if the packet has none besides the topic alias. Checked, and not handed to the app yet.
-    #[cfg_attr(not(test), allow(dead_code))]
+    /// `None` if the packet has none besides the topic alias.
     pub properties: Option<Box<PublishProperties>>,
-}
-
-/// What a message of MQTT 5 says about its payload (MQTT 5, section 3.3.2.3).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PublishProperties {
-    /// 0: bytes. 1: UTF-8, says the sender.
-    pub payload_format: Option<u8>,
-    /// Seconds that are left of the message's life.
-    pub message_expiry_interval: Option<u32>,
-    pub content_type: Option<String>,
-    pub response_topic: Option<String>,
-    pub correlation_data: Option<Vec<u8>>,
-    /// In the sender's order; keys may repeat.
-    pub user_properties: Vec<(String, String)>,
-    pub subscription_identifiers: Vec<u32>,
 }
 
 impl<'a> Publish<'a> {
@@ -54,7 +35,7 @@ impl<'a> Publish<'a> {
         };
         let (topic_alias, properties) = match version {
             Version::V311 => (None, None),
-            Version::V5 => read_properties(reader.properties()?)?,
+            Version::V5 => PublishProperties::read(reader.properties()?)?,
         };
         if topic.is_empty() && topic_alias.is_none() {
             return Err(reader.malformed("its topic is empty"));
@@ -84,48 +65,6 @@ fn read_topic<'a>(reader: &mut Reader<'a>) -> Result<&'a str> {
         return Err(reader.malformed("its topic holds a wildcard or NUL"));
     }
     Ok(topic)
-}
-
-type Properties = (Option<u16>, Option<Box<PublishProperties>>);
-
-fn read_properties(mut list: Reader<'_>) -> Result<Properties> {
-    let mut alias = None;
-    let mut properties: Option<Box<PublishProperties>> = None;
-    while let Some(id) = list.property()? {
-        if id == property::TOPIC_ALIAS {
-            alias = Some(list.positive_u16("topic alias")?);
-            continue;
-        }
-        let found = properties.get_or_insert_default();
-        match id {
-            property::PAYLOAD_FORMAT => {
-                found.payload_format = Some(list.flag("payload format")?.into());
-            }
-            property::MESSAGE_EXPIRY => found.message_expiry_interval = Some(list.u32()?),
-            property::CONTENT_TYPE => {
-                found.content_type = Some(list.string("content type")?.to_owned());
-            }
-            property::RESPONSE_TOPIC => {
-                found.response_topic = Some(list.string("response topic")?.to_owned());
-            }
-            property::CORRELATION_DATA => found.correlation_data = Some(list.binary()?.to_owned()),
-            property::USER_PROPERTY => {
-                let (key, value) = list.user_property()?;
-                found
-                    .user_properties
-                    .push((key.to_owned(), value.to_owned()));
-            }
-            property::SUBSCRIPTION_IDENTIFIER => {
-                let identifier = list.variable()?;
-                if identifier == 0 {
-                    return Err(list.malformed("its subscription identifier is 0"));
-                }
-                found.subscription_identifiers.push(identifier);
-            }
-            _ => return Err(list.foreign_property(id)),
-        }
-    }
-    Ok((alias, properties))
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ pub(super) mod property {
     pub(crate) const SERVER_KEEP_ALIVE: u8 = 0x13;
     pub(crate) const AUTHENTICATION_METHOD: u8 = 0x15;
     pub(crate) const AUTHENTICATION_DATA: u8 = 0x16;
+    pub(crate) const WILL_DELAY: u8 = 0x18;
     pub(crate) const RESPONSE_INFORMATION: u8 = 0x1a;
     pub(crate) const SERVER_REFERENCE: u8 = 0x1c;
     pub(crate) const REASON_STRING: u8 = 0x1f;

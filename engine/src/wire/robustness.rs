@@ -5,7 +5,7 @@ use fastrand::Rng;
 use rumqttc::v5::mqttbytes::v5 as rumqttc_v5;
 
 use super::{
-    Inbound, Publish, Version, next_frame, read,
+    Inbound, OutboundPublish, Publish, Version, next_frame, read,
     testing::{V5, V311, packet, properties, read_one},
 };
 use crate::error::Code;
@@ -156,6 +156,7 @@ fn check(version: Version, mut bytes: &[u8]) {
                 check_publish(&publish);
                 if version == V5 {
                     check_against_rumqttc(&publish, &bytes[..frame.len]);
+                    check_sent_on(&publish);
                 }
             }
             Ok(Inbound::PubAck(ack)) => assert_ne!(ack.packet_id, 0),
@@ -192,4 +193,38 @@ fn check_against_rumqttc(publish: &Publish<'_>, bytes: &[u8]) {
     assert_eq!(theirs.message_expiry_interval, ours.message_expiry_interval);
     assert_eq!(theirs.response_topic, ours.response_topic);
     assert_eq!(theirs.user_properties, ours.user_properties);
+}
+
+/// What we accept, we can send on with its properties, under an alias or not.
+fn check_sent_on(publish: &Publish<'_>) {
+    let mut properties = publish.properties.as_deref().cloned().unwrap_or_default();
+    let outbound = OutboundPublish::with_properties(
+        publish.topic,
+        publish.payload,
+        publish.qos,
+        publish.retain,
+        &properties,
+    );
+    properties.subscription_identifiers.clear();
+    let (packet_id, dup) = (publish.packet_id, publish.dup && publish.qos > 0);
+    for (alias, known) in [(None, false), (Some(9), false), (Some(9), true)] {
+        let mut out = BytesMut::new();
+        match alias {
+            // A topic may be empty only beside an alias.
+            None if publish.topic.is_empty() => continue,
+            None => outbound.write(packet_id, dup, &mut out),
+            Some(alias) => outbound.write_aliased(packet_id, dup, alias, known, &mut out),
+        }
+        let Ok(Inbound::Publish(read)) = read_one(V5, &out) else {
+            panic!("{publish:?} became {out:?}")
+        };
+        assert_eq!(read.topic, if known { "" } else { publish.topic });
+        assert_eq!((read.payload, read.topic_alias), (publish.payload, alias));
+        assert_eq!(
+            (read.packet_id, read.qos, read.retain, read.dup),
+            (packet_id, publish.qos, publish.retain, dup)
+        );
+        let list = read.properties.as_deref().cloned().unwrap_or_default();
+        assert_eq!(list, properties);
+    }
 }

@@ -1,6 +1,6 @@
 //! Packets by hand, for the tests of this folder.
 
-use super::{Inbound, Version, frame::put_variable, next_frame, read};
+use super::{Inbound, PublishProperties, Version, frame::put_variable, next_frame, read};
 use crate::error::{Code, Failure, Result};
 
 pub(super) use Version::{V5, V311};
@@ -49,5 +49,23 @@ pub(super) fn assert_refused(version: Version, cases: &[(&[u8], &str)]) {
             failure.message().contains(expected),
             "{bytes:02x?}: {failure}, expected: {expected}"
         );
+    }
+}
+
+/// Properties of a message, of which each bit of `mask` sets one.
+pub(super) fn sample(mask: u8) -> PublishProperties {
+    let has = |bit: u8| mask >> bit & 1 == 1;
+    let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+    PublishProperties {
+        payload_format: has(0).then_some(1),
+        message_expiry_interval: has(1).then_some(0x0102_0304),
+        content_type: has(2).then(|| "text/plain".to_owned()),
+        response_topic: has(3).then(|| "ä/answers".to_owned()),
+        correlation_data: has(4).then(|| vec![0, 0xff, 2]),
+        user_properties: match has(5) {
+            true => vec![pair("k", "1"), pair("k", ""), pair("", "ü")],
+            false => vec![],
+        },
+        subscription_identifiers: vec![],
     }
 }

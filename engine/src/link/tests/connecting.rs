@@ -78,7 +78,8 @@ async fn a_refusal_that_comes_before_connect_has_left_is_read() {
     let options = std::sync::Arc::new(options);
     let session = crate::session::Session::new(options.clone(), shared);
     let mut link = super::super::Link::new(near, &options);
-    let connack = link.connect(&session, &options).await.unwrap();
+    let connect = session.connect(&options.login).unwrap();
+    let connack = link.connect(&connect, &options).await.unwrap();
     assert_eq!(connack.code, 0x87);
 }
 

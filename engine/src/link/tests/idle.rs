@@ -47,10 +47,11 @@ impl Stepped {
         };
         let mut peer = Peer::new(far);
         peer.send(CONNACK).await;
-        let connack = stepped.link.connect(&stepped.session, &options).await;
+        let connect = stepped.session.connect(&options.login).expect("a CONNECT");
+        let connack = stepped.link.connect(&connect, &options).await;
         stepped
             .session
-            .connected(&connack.unwrap(), None, Instant::now());
+            .connected(&connack.unwrap(), None, None, Instant::now());
         assert_eq!(peer.next().await, Some(Sent::Connect));
         (stepped, peer)
     }

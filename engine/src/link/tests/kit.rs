@@ -78,9 +78,10 @@ where
     let mut told = events.clone();
     let task = tokio::spawn(async move {
         let mut link = Link::new(stream, &options);
-        match link.connect(&session, &options).await {
+        let connect = session.connect(&options.login).expect("a CONNECT");
+        match link.connect(&connect, &options).await {
             Ok(connack) => {
-                session.connected(&connack, None, Instant::now());
+                session.connected(&connack, None, None, Instant::now());
                 link.run(&mut session, &mut commands, &mut told).await
             }
             Err(failure) => End::Failed(failure),

@@ -2,7 +2,10 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 
-use super::kit::{Bench, Event, seconds};
+use super::{
+    super::Ending,
+    kit::{Bench, Event, seconds},
+};
 use crate::{
     error::{Code, Stage},
     testing::{
@@ -14,7 +17,7 @@ use crate::{
 /// What the session writes as its last packet.
 fn goodbye(bench: &Bench) -> Vec<Sent> {
     let mut out = BytesMut::new();
-    bench.session.disconnect(&mut out);
+    bench.session.disconnect(Ending::Done, &mut out);
     parse_all(bench.session.version(), &out)
 }
 
@@ -26,14 +29,14 @@ fn ask_for_the_end(bench: &mut Bench, timeout: Duration) {
 #[test]
 fn it_is_not_done_before_the_host_asks() {
     let bench = Bench::new(|_| {});
-    assert!(!bench.session.is_done(bench.now));
+    assert!(bench.session.ending(bench.now).is_none());
 }
 
 #[test]
 fn an_idle_connection_is_done_at_once() {
     let mut bench = Bench::new(|_| {});
     ask_for_the_end(&mut bench, seconds(5));
-    assert!(bench.session.is_done(bench.now));
+    assert!(bench.session.ending(bench.now).is_some());
 }
 
 #[test]
@@ -47,14 +50,14 @@ fn the_end_waits_for_what_was_accepted() {
     ask_for_the_end(&mut bench, seconds(5));
     bench.write();
     bench.receive(&puback(1));
-    assert!(!bench.session.is_done(bench.now));
+    assert!(bench.session.ending(bench.now).is_none());
     bench.write();
     bench.receive(&puback(2));
-    assert!(!bench.session.is_done(bench.now));
+    assert!(bench.session.ending(bench.now).is_none());
     bench.receive(&suback(3, &[1]));
-    assert!(!bench.session.is_done(bench.now));
+    assert!(bench.session.ending(bench.now).is_none());
     bench.flushed();
-    assert!(bench.session.is_done(bench.now));
+    assert!(bench.session.ending(bench.now).is_some());
     assert_eq!(bench.close(), 0);
 }
 
@@ -65,8 +68,8 @@ fn the_end_waits_no_longer_than_the_host_allows() {
     bench.write();
     ask_for_the_end(&mut bench, seconds(5));
     assert_eq!(bench.session.next_deadline(), Some(bench.now + seconds(5)));
-    assert!(!bench.session.is_done(bench.now + seconds(4)));
-    assert!(bench.session.is_done(bench.now + seconds(5)));
+    assert!(bench.session.ending(bench.now + seconds(4)).is_none());
+    assert!(bench.session.ending(bench.now + seconds(5)).is_some());
 }
 
 #[test]
@@ -75,7 +78,7 @@ fn an_end_by_force_waits_for_nothing() {
     bench.publish(1, 1);
     bench.write();
     ask_for_the_end(&mut bench, Duration::ZERO);
-    assert!(bench.session.is_done(bench.now));
+    assert!(bench.session.ending(bench.now).is_some());
 }
 
 #[test]
@@ -85,9 +88,9 @@ fn asking_again_can_hasten_the_end_and_not_put_it_off() {
     bench.write();
     ask_for_the_end(&mut bench, seconds(5));
     ask_for_the_end(&mut bench, seconds(60));
-    assert!(bench.session.is_done(bench.now + seconds(5)));
+    assert!(bench.session.ending(bench.now + seconds(5)).is_some());
     ask_for_the_end(&mut bench, seconds(1));
-    assert!(bench.session.is_done(bench.now + seconds(1)));
+    assert!(bench.session.ending(bench.now + seconds(1)).is_some());
 }
 
 #[test]
@@ -95,7 +98,7 @@ fn messages_that_the_app_has_not_consumed_do_not_hold_up_the_end() {
     let mut bench = Bench::new(|_| {});
     bench.receive(&publish(1, "t", b""));
     ask_for_the_end(&mut bench, seconds(5));
-    assert!(bench.session.is_done(bench.now));
+    assert!(bench.session.ending(bench.now).is_some());
 }
 
 #[test]
@@ -105,7 +108,7 @@ fn an_operation_that_timed_out_does_not_hold_up_the_end() {
     bench.write();
     bench.pass(seconds(60)).unwrap();
     ask_for_the_end(&mut bench, seconds(5));
-    assert!(bench.session.is_done(bench.now));
+    assert!(bench.session.ending(bench.now).is_some());
 }
 
 #[test]

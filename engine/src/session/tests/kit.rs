@@ -60,7 +60,7 @@ impl Bench {
         let Ok(Inbound::ConnAck(connack)) = read(self.version, &frame) else {
             panic!("no CONNACK")
         };
-        self.session.connected(&connack, None, self.now);
+        self.session.connected(&connack, None, None, self.now);
     }
 
     pub fn publish(&mut self, token: Token, qos: u8) {
@@ -105,7 +105,7 @@ impl Bench {
     pub fn write_behind(&mut self, held: usize) -> Vec<Sent> {
         self.take_commands();
         let mut out = BytesMut::zeroed(held);
-        self.session.write(self.now, &mut out);
+        self.session.write(self.now, &mut out, &mut self.events);
         self.session.sent(out.len() - held);
         parse_all(self.version, &out[held..])
     }
@@ -182,7 +182,7 @@ impl Bench {
             crate::error::Stage::Session,
             "the test ends it",
         );
-        self.session.close(&failure, &mut self.events)
+        self.session.close(&failure, self.now, &mut self.events)
     }
 
     /// The numbers of the messages that arrived since the last call.

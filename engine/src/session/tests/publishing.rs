@@ -1,6 +1,7 @@
 use super::kit::{Bench, Event, seconds};
 use crate::{
     error::{Code, Stage},
+    options::Change,
     shared::Number,
     testing::server::{connack, puback, puback_with, suback},
 };
@@ -42,7 +43,7 @@ fn a_flush_ends_only_what_has_left_before_it() {
     bench.publish(2, 0);
     bench.take_commands();
     let mut out = bytes::BytesMut::new();
-    bench.session.write(bench.now, &mut out);
+    bench.session.write(bench.now, &mut out, &mut bench.events);
     bench.session.sent(out.len() - 1);
     bench.flushed();
     assert_eq!(bench.events.take(), [published(1, 0)]);
@@ -123,7 +124,10 @@ fn the_window_is_the_smaller_of_own_limit_and_receive_maximum() {
         ("aws-iot-core", 3, 3),
         ("none", 200, 200),
     ] {
-        let mut bench = Bench::unconnected(|options| options.limits = Some(limits.to_owned()));
+        let mut bench = Bench::unconnected(|options| {
+            options.limits = Some(limits.to_owned());
+            options.limit_changes.publishes_per_second = Some(Change::Off);
+        });
         bench.connect(&connack(receive_maximum));
         for token in 0..300 {
             bench.publish(token, 1);
@@ -228,7 +232,7 @@ fn the_figures_say_what_waits_where() {
         bench.publish(token, 1);
     }
     bench.write();
-    bench.session.show();
+    bench.session.show(bench.now);
     let figure = |number| bench.shared.number(number);
     assert_eq!(figure(Number::InFlight), 2);
     assert_eq!(figure(Number::Queued), 3);

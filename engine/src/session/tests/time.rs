@@ -86,7 +86,7 @@ fn an_answered_ping_is_measured() {
     bench.pass(seconds(2)).unwrap();
     bench.session.received(2, bench.now);
     bench.receive(PINGRESP);
-    bench.session.show();
+    bench.session.show(bench.now);
     assert_eq!(bench.shared.number(Number::Ping), 2_000_000);
     assert_eq!(bench.session.next_deadline(), Some(bench.now + seconds(58)));
 }

@@ -1,0 +1,336 @@
+//! Attempt, link, and what lies between them, over and over.
+
+use std::{
+    future::{Future, pending},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    sync::mpsc::UnboundedReceiver,
+    time::{Instant, sleep, sleep_until},
+};
+
+use super::{
+    attempt::{check, without_alpn},
+    retry::Retry,
+};
+use crate::{
+    authorizer::Login,
+    deadline::Deadline,
+    error::{Code, Failure, Result, Stage},
+    events::Events,
+    link::{End, Link},
+    options::{Level, Options},
+    session::{Answer, Command, Expiry, Session},
+    transport::{self, Stream},
+    wire::ConnAck,
+};
+
+/// One connection, from its first attempt to its end. What it has, the supervisor settles.
+pub(super) struct Life<'a, E> {
+    options: Arc<Options>,
+    session: &'a mut Session,
+    commands: &'a mut UnboundedReceiver<Vec<Command>>,
+    events: &'a mut E,
+    retry: Retry,
+    /// When the latest CONNECT was sent.
+    connected_at: Option<Instant>,
+    /// Whether the host believes that there is a connection.
+    up: bool,
+}
+
+/// Why there is no link: an end that the host wants, or a failure.
+enum Stop {
+    End(End),
+    Failure(Failure),
+}
+
+/// A link behind its CONNACK.
+struct Opened {
+    link: Box<Link<Stream>>,
+    connack: ConnAck,
+    alpn_protocol: Option<String>,
+    expiry: Option<Expiry>,
+}
+
+impl<'a, E: Events> Life<'a, E> {
+    pub(super) fn new(
+        options: Arc<Options>,
+        session: &'a mut Session,
+        commands: &'a mut UnboundedReceiver<Vec<Command>>,
+        events: &'a mut E,
+    ) -> Self {
+        Self {
+            retry: Retry::new(&options),
+            options,
+            session,
+            commands,
+            events,
+            connected_at: None,
+            up: false,
+        }
+    }
+
+    /// Lives until the host wants no connection any more, or no attempt is to follow.
+    pub(super) async fn live(mut self) -> End {
+        let mut last: Option<Failure> = None;
+        // Of a renewal, which has asked already.
+        let mut answer: Option<Answer> = None;
+        loop {
+            let number = match answer {
+                Some(_) => self.session.attempt(),
+                None => self.session.begin_attempt(),
+            };
+            let opened = Box::pin(self.open(number, answer.take(), last.as_ref())).await;
+            let next = match opened {
+                Ok(opened) => {
+                    last = None;
+                    match self.follow(number, opened).await {
+                        Followed::Renewed(renewed) => {
+                            answer = renewed;
+                            continue;
+                        }
+                        Followed::Lost(failure, next) => {
+                            last = Some(failure);
+                            next
+                        }
+                        Followed::Ended(end) => return end,
+                    }
+                }
+                Err(Stop::End(end)) => return end,
+                Err(Stop::Failure(failure)) => {
+                    let next = self
+                        .retry
+                        .after_failure(&failure)
+                        .map(|next| self.spaced(next));
+                    self.events.attempted(number, Some(&failure), next);
+                    if next.is_some() && std::mem::take(&mut self.up) {
+                        self.events.interrupted(&failure);
+                    }
+                    last = Some(failure);
+                    next
+                }
+            };
+            let (Some(delay), Some(failure)) = (next, &last) else {
+                return last.map_or(End::Disconnected, End::Failed);
+            };
+            let message = format!("{failure}; next attempt in {} ms", delay.as_millis());
+            self.events.log(Level::Warn, &message);
+            self.events.flush();
+            if let Err(end) = self.wait(sleep(delay), |_| None).await {
+                return end;
+            }
+        }
+    }
+
+    /// Runs a link to its end.
+    async fn follow(&mut self, number: u32, opened: Opened) -> Followed {
+        let Opened {
+            mut link,
+            connack,
+            alpn_protocol,
+            expiry,
+        } = opened;
+        let since = Instant::now();
+        let connected = self
+            .session
+            .connected(&connack, alpn_protocol, expiry, since);
+        self.retry.connected();
+        self.up = true;
+        self.events.attempted(number, None, None);
+        self.events.connected(&connected);
+        self.events.flush();
+        let end = link.run(self.session, self.commands, self.events).await;
+        let closed_by_server = link.is_closed_by_server();
+        drop(link);
+        let now = Instant::now();
+        match end {
+            End::Renewing => {
+                let answer = self.session.take_answer().and_then(Result::ok);
+                let message = "the connection was ended to be renewed";
+                let over = Failure::new(Code::ConnectionLost, Stage::Session, message);
+                self.session.lost(&over, false, now, self.events);
+                Followed::Renewed(answer)
+            }
+            End::Failed(_) if self.session.is_disconnecting() => Followed::Ended(End::Disconnected),
+            End::Failed(failure) => {
+                let lived = now - since;
+                let silent = closed_by_server && failure.code() == Code::ConnectionLost;
+                let failure = self.retry.explain(failure, lived, silent);
+                let next = self
+                    .retry
+                    .after_loss(&failure, lived)
+                    .map(|next| self.spaced(next));
+                if next.is_some() {
+                    self.up = false;
+                    self.session
+                        .lost(&failure, closed_by_server, now, self.events);
+                    self.events.interrupted(&failure);
+                }
+                Followed::Lost(failure, next)
+            }
+            end => Followed::Ended(end),
+        }
+    }
+
+    /// One attempt: credentials, road, CONNECT, CONNACK.
+    async fn open(
+        &mut self,
+        number: u32,
+        answer: Option<Answer>,
+        last: Option<&Failure>,
+    ) -> std::result::Result<Opened, Stop> {
+        let options = self.options.clone();
+        let (login, expiry) = match answer {
+            Some(Answer { login, expiry }) => (Arc::new(login), expiry),
+            None => self.credentials(number, last).await?,
+        };
+        let Options {
+            host,
+            port,
+            client_id,
+            version,
+            ..
+        } = &*options;
+        self.log(
+            Level::Info,
+            &format!(
+                "connecting to {host}:{port} as {client_id:?} over {version}, attempt {number}"
+            ),
+        );
+        for warning in &login.warnings {
+            self.log(Level::Warn, warning);
+        }
+        let deadline = Deadline::of_attempt(&options);
+        let opening = Box::pin(transport::open(&options, &deadline));
+        let stream = self.wait(opening, |_| None).await??;
+        self.log(Level::Debug, &transport::describe(&stream));
+        let alpn_protocol = transport::alpn_protocol(&stream);
+        let connect = self.session.connect(&login)?;
+        drop(login);
+        self.connected_at = Some(Instant::now());
+        let mut link = Box::new(Link::new(stream, &options));
+        let connecting = deadline.within(Stage::Connack, link.connect(&connect, &options));
+        let connack = self
+            .wait(Box::pin(connecting), |_| None)
+            .await?
+            .map_err(|failure| without_alpn(failure, alpn_protocol.as_deref(), &options))?;
+        check(&connack, &options)?;
+        self.log(Level::Info, "connected");
+        self.log(Level::Debug, &format!("CONNACK: {connack:?}"));
+        Ok(Opened {
+            link,
+            connack,
+            alpn_protocol,
+            expiry,
+        })
+    }
+
+    /// What this attempt logs in with: asked anew each time where the host wants to be asked.
+    async fn credentials(
+        &mut self,
+        number: u32,
+        last: Option<&Failure>,
+    ) -> std::result::Result<(Arc<Login>, Option<Expiry>), Stop> {
+        if !self.options.asks_credentials {
+            return Ok((self.options.login.clone(), None));
+        }
+        self.session.ask(number, last, self.events);
+        self.events.flush();
+        let timeout = self.options.credentials_timeout;
+        let answer = async {
+            sleep(timeout).await;
+            let message = format!(
+                "credentials() did not answer within {} ms",
+                timeout.as_millis()
+            );
+            Err(Failure::new(Code::Credentials, Stage::Credentials, message))
+        };
+        let answer = self.wait(answer, Session::take_answer).await?;
+        // Where it did not answer.
+        self.session.stop_asking(self.events);
+        let Answer { login, expiry } = answer?;
+        Ok((Arc::new(login), expiry))
+    }
+
+    /// Waits until `waiting` is done or `ready` gives something, and takes meanwhile what the host asks for. It may ask
+    /// for the end.
+    async fn wait<T>(
+        &mut self,
+        waiting: impl Future<Output = T>,
+        ready: impl Fn(&mut Session) -> Option<T>,
+    ) -> std::result::Result<T, End> {
+        let mut waiting = pin!(waiting);
+        loop {
+            let deadline = self.session.next_deadline();
+            let deadline = async {
+                match deadline {
+                    Some(deadline) => sleep_until(deadline).await,
+                    None => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                batch = self.commands.recv() => {
+                    let Some(batch) = batch else {
+                        return Err(End::Abandoned);
+                    };
+                    let now = Instant::now();
+                    for command in batch {
+                        self.session.command(command, now, self.events);
+                    }
+                    self.session.show(now);
+                    self.events.flush();
+                    if self.session.is_disconnecting() {
+                        return Err(End::Disconnected);
+                    }
+                    if let Some(ready) = ready(self.session) {
+                        return Ok(ready);
+                    }
+                }
+                done = &mut waiting => return Ok(done),
+                () = deadline => {
+                    self.session.expire(Instant::now(), self.events);
+                    self.events.flush();
+                }
+            }
+        }
+    }
+
+    /// The delay, or a longer one where two CONNECTs would follow too closely.
+    fn spaced(&self, delay: Duration) -> Duration {
+        let interval = self.options.limits.connect_interval;
+        let earliest = self.connected_at.map(|at| at + interval);
+        earliest.map_or(delay, |earliest| {
+            delay.max(earliest.saturating_duration_since(Instant::now()))
+        })
+    }
+
+    fn log(&mut self, level: Level, message: &str) {
+        self.events.log(level, message);
+        self.events.flush();
+    }
+}
+
+/// What follows a link.
+enum Followed {
+    /// Another one at once, with these credentials where the host was asked.
+    Renewed(Option<Answer>),
+    /// Another one after this time, or none.
+    Lost(Failure, Option<Duration>),
+    Ended(End),
+}
+
+impl From<End> for Stop {
+    fn from(end: End) -> Self {
+        Self::End(end)
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
