@@ -437,8 +437,8 @@ export interface SubscribeOptions {
 export interface Subscription extends AsyncIterable<Message>, AsyncDisposable {
   /** What the server granted, in the order asked. */
   readonly granted: ReadonlyArray<{ readonly filter: string; readonly qos: QoS }>
-  /** MQTT 5: the server's own words, where it has any. */
-  readonly reasonString?: string
+  /** MQTT 5: the server's own words, where it had any. */
+  readonly reasonString: string | undefined
   /** Ends this use; the server is told when it was the last one of a filter. Safe to call twice. */
   unsubscribe(): Promise<void>
 }
@@ -531,7 +531,7 @@ export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposa
   /** Whether the server resumed a session that it had kept, the latest time. */
   readonly sessionPresent: boolean
   /** What the latest CONNACK granted; undefined before the first (`initialConnect: 'background'`). */
-  readonly negotiated?: Negotiated
+  readonly negotiated: Negotiated | undefined
 
   /**
    * Sends a message.

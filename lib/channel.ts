@@ -1,6 +1,16 @@
 // The operations of one connection, and the way of its messages to whoever wants them.
 import { inspect } from 'node:util'
-import type { CloseReason, LogLevel, LogRecord, MessageHandler } from '../index.js'
+import type {
+  AttemptReport,
+  CloseReason,
+  ConnectOptions,
+  LogLevel,
+  LogRecord,
+  MessageHandler,
+  PublishOptions,
+  PublishResult,
+} from '../index.js'
+import { CredentialsSource } from './credentials.js'
 import {
   environment,
   hold,
@@ -19,6 +29,7 @@ import {
   type NativeFailure,
   type NativeOptions,
 } from './native.js'
+import { nativeProperties } from './properties.js'
 import { onAbort } from './signals.js'
 import { Slots } from './slots.js'
 import { FilterUse, type Owner } from './subscription.js'
@@ -26,6 +37,8 @@ import { FilterUse, type Owner } from './subscription.js'
 /** What the face of a connection is told. */
 export interface Face {
   connected(connected: NativeConnected): void
+  interrupted(error: MqttError): void
+  attempted(attempt: AttemptReport): void
   /** `told` says whether somebody has learnt of an error otherwise: by an operation, or in a loop. */
   closed(reason: CloseReason, told: boolean): void
   /** Whether anyone listens for every message. */
@@ -38,6 +51,7 @@ export interface ChannelOptions {
   manualAck: boolean
   logLevel: LogLevel
   onMessage: MessageHandler | undefined
+  credentials: ConnectOptions['credentials']
   /** So much credit goes back at once at the latest. */
   creditBatch: number
 }
@@ -46,6 +60,7 @@ export interface ChannelOptions {
 export interface Acknowledged {
   packetId: number
   codes: number[]
+  said: string
 }
 
 interface FilterEntry {
@@ -65,6 +80,7 @@ export class Channel implements Receiver, Owner {
   readonly #options: ChannelOptions
   readonly #native: NativeConnection
   readonly #index: number
+  readonly #credentials: CredentialsSource | undefined
   readonly #slots = new Slots()
   readonly #filters = new Map<string, FilterEntry>()
   readonly #filtersById = new Map<number, FilterEntry>()
@@ -86,6 +102,7 @@ export class Channel implements Receiver, Owner {
   constructor(face: Face, options: ChannelOptions, connect: NativeOptions) {
     this.#face = face
     this.#options = options
+    if (options.credentials !== undefined) this.#credentials = new CredentialsSource(options.credentials)
     this.#index = register(this)
     const connection = native.connectWithCustomAuthorizer(environment, this.#index, connect)
     if ('code' in connection) {
@@ -113,9 +130,16 @@ export class Channel implements Receiver, Owner {
     payload: Uint8Array,
     qos: number,
     retain: boolean,
-    signal: AbortSignal | undefined,
-  ): Promise<{ packetId: number; reasonCode: number }> {
-    return this.#operation(signal, (token) => this.#native.publish(token, topic, payload, qos, retain))
+    options: PublishOptions | undefined,
+  ): Promise<PublishResult> {
+    const { signal, properties, expiresInMs } = options ?? {}
+    if (properties === undefined && expiresInMs === undefined) {
+      return this.#operation(signal, (token) => this.#native.publish(token, topic, payload, qos, retain))
+    }
+    const native = nativeProperties(properties, 'properties')
+    return this.#operation(signal, (token) =>
+      this.#native.publishWith(token, topic, payload, qos, retain, native, expiresInMs),
+    )
   }
 
   /** Resolves once every filter is granted. The use exists, and messages reach it, from this call on. */
@@ -144,8 +168,8 @@ export class Channel implements Receiver, Owner {
         }
         this.#claim()
       }
-      const { packetId, codes } = await granting
-      FilterUse.grant(use, codes)
+      const { packetId, codes, said } = await granting
+      FilterUse.grant(use, codes, said)
       return { use, packetId }
     } catch (error) {
       const refusal = error instanceof Refusal ? error : undefined
@@ -221,24 +245,25 @@ export class Channel implements Receiver, Owner {
     )
   }
 
-  published(token: number, packetId: number, reasonCode: number): void {
-    this.#slots.resolve(token, { packetId, reasonCode })
+  published(token: number, packetId: number, reasonCode: number, said: string): void {
+    const result = { packetId, reasonCode }
+    this.#slots.resolve(token, said === '' ? result : { ...result, reasonString: said })
   }
 
-  subscribed(token: number, packetId: number, codes: number[]): void {
-    this.#slots.resolve(token, { packetId, codes })
+  subscribed(token: number, packetId: number, codes: number[], said: string): void {
+    this.#slots.resolve(token, { packetId, codes, said })
   }
 
-  unsubscribed(token: number, packetId: number, codes: number[]): void {
-    this.#slots.resolve(token, { packetId, codes })
+  unsubscribed(token: number, packetId: number, codes: number[], said: string): void {
+    this.#slots.resolve(token, { packetId, codes, said })
   }
 
   refused(token: number, codes: number[], failure: NativeFailure): void {
-    this.#slots.reject(token, new Refusal(codes, new MqttError(failure)))
+    this.#slots.reject(token, new Refusal(codes, this.#error(failure)))
   }
 
   failed(token: number, failure: NativeFailure): void {
-    this.#slots.reject(token, new MqttError(failure))
+    this.#slots.reject(token, this.#error(failure))
   }
 
   withdrawn(token: number): void {
@@ -265,13 +290,55 @@ export class Channel implements Receiver, Owner {
   }
 
   connected(connected: NativeConnected): void {
-    this.#claimTimer = setTimeout(() => this.#dropUnclaimed(), CLAIM_MS).unref()
-    for (const warning of this.#native.warnings) this.#log('warn', warning)
+    this.#claimTimer ??= setTimeout(() => this.#dropUnclaimed(), CLAIM_MS).unref()
     this.#face.connected(connected)
   }
 
+  interrupted(failure: NativeFailure): void {
+    this.#face.interrupted(this.#error(failure))
+  }
+
+  attempted(number: number, failure: NativeFailure | undefined, nextDelayMs: number | undefined): void {
+    this.#face.attempted({
+      number,
+      ...(failure !== undefined && { error: this.#error(failure, this.#native.warnings) }),
+      ...(nextDelayMs !== undefined && { nextDelayMs }),
+    })
+  }
+
+  credentials(attempt: number, last: NativeFailure | undefined): void {
+    const lastError = last && this.#error(last)
+    void this.#credentials?.ask(this.#native, attempt, lastError)
+  }
+
+  credentialsExpired(): void {
+    this.#credentials?.expire()
+  }
+
+  /** The server does not take a filter again. Loops throw why; of handlers nobody else would hear. */
+  subscriptionLost(filterId: number, failure: NativeFailure): void {
+    const entry = this.#filtersById.get(filterId)
+    if (entry === undefined) return
+    const error = this.#error(failure)
+    for (const use of [...entry.uses]) {
+      this.#detach(use, [entry.filter])
+      const rest = use.filters.filter((filter) => this.#filters.get(filter)?.uses.has(use))
+      if (!FilterUse.isHandled(use) || rest.length === 0) {
+        FilterUse.end(use, error)
+        void this.#leave(use, rest).catch(ignore)
+      }
+      if (FilterUse.isHandled(use)) {
+        this.#warn(
+          `the subscription to ${JSON.stringify(entry.filter)} has ended: ${error.code}: ${error.message}`,
+          'SubscriptionLostWarning',
+        )
+      }
+    }
+  }
+
   closed(failure: NativeFailure | undefined, unsettled: number): void {
-    const error = failure && new MqttError(failure, this.#native.warnings)
+    const error = failure && this.#error(failure, this.#native.warnings)
+    this.#credentials?.expire()
     const told = unsettled > 0 || usesOf([...this.#filters.values()]).some(FilterUse.isRead)
     this.#open = false
     clearTimeout(this.#claimTimer)
@@ -317,6 +384,12 @@ export class Channel implements Receiver, Owner {
     })
   }
 
+  /** With what `credentials` threw as the cause, where that is what failed. */
+  #error(failure: NativeFailure, warnings: readonly string[] = []): MqttError {
+    const thrown = failure.code === 'ERR_CREDENTIALS' ? this.#credentials?.thrown : undefined
+    return new MqttError(failure, warnings, thrown)
+  }
+
   #begin<T>(
     resolve: (value: T) => void,
     reject: (error: unknown) => void,
@@ -329,7 +402,7 @@ export class Channel implements Receiver, Owner {
     const token = this.#slots.open(resolve, reject)
     const failure = begin(token)
     if (failure !== null) {
-      this.#slots.reject(token, new MqttError(failure))
+      this.#slots.reject(token, this.#error(failure))
       return undefined
     }
     this.#flushSoon()

@@ -3,27 +3,33 @@ import { EventEmitter } from 'node:events'
 import { inspect } from 'node:util'
 import type * as api from '../index.js'
 import { Channel, type Face } from './channel.js'
+import { publishDiagnostics } from './diagnostics.js'
 import { MqttError, invalidOption } from './errors.js'
 import type { ReceivedMessage } from './message.js'
 import { native, type NativeConnected } from './native.js'
 import {
   checkDisconnectOptions,
   checkPublishOptions,
+  checkRequestOptions,
   checkSubscribeOptions,
   keyBytes,
   nativeOptions,
 } from './options.js'
 import { payloadBytes } from './payload.js'
+import { Requests } from './requests.js'
 import { onAbort } from './signals.js'
 
 export { MqttError }
 
 export async function connectWithCustomAuthorizer(options: api.ConnectOptions): Promise<api.Connection> {
   const connect = nativeOptions(options)
-  const { signal } = options
+  const { signal, initialConnect } = options
   signal?.throwIfAborted()
   try {
-    return await whenEstablished(new Connection(options, connect), signal)
+    const connection = new Connection(options, connect)
+    if (initialConnect !== 'background') return await whenEstablished(connection, signal)
+    if (signal !== undefined) Connection.cancelBy(connection, signal)
+    return connection
   } catch (error) {
     // Where it was called says more than where the answer came in.
     if (error instanceof MqttError) Error.captureStackTrace(error, connectWithCustomAuthorizer)
@@ -39,6 +45,9 @@ export function signToken(token: string, privateKey: string | Uint8Array | KeyOb
   return signature
 }
 
+/** What is replayed. */
+type Told = 'connect' | 'interrupt' | 'resume' | 'closed'
+
 type AwsMessageHandler = (
   topic: string,
   payload: ArrayBuffer,
@@ -53,9 +62,15 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   #watched = false
   readonly #channel: Channel
   readonly #established: Promise<this>
-  #state: api.ConnectionState | 'connecting' = 'connecting'
+  readonly #requests: Requests
+  #state: api.ConnectionState = 'connecting'
   #connected: { sessionPresent: boolean; negotiated: api.Negotiated } | undefined
-  #connectedAt = 0
+  /** Whether the app has the connection, or is about to. */
+  #held: boolean
+  #upSince: number | undefined
+  #downSince = 0
+  #attempts = 0
+  #lastError: MqttError | undefined
   /** What is told once more, to the first listener that comes later. */
   readonly #replays = new Map<string, unknown>()
 
@@ -69,22 +84,50 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
       establish = resolve
       fail = reject
     })
-    const { logger } = options
+    // Where nobody waits for it, its failure is told by `closed`.
+    this.#established.catch(() => {})
+    this.#held = options.initialConnect === 'background'
+    const { logger, onAttempt } = options
     const face: Face = {
       connected: (connected) => {
-        this.#state = 'connected'
-        this.#connectedAt = performance.now()
+        const first = this.#connected === undefined
         this.#connected = { sessionPresent: connected.sessionPresent, negotiated: negotiated(connected) }
+        this.#upSince = performance.now()
+        const renewed = this.#state === 'connected'
+        if (this.#state !== 'disconnecting') this.#state = 'connected'
+        this.#held = true
         establish(this)
-        this.#tell('connect', this.#connected)
+        if (first) {
+          this.#tell('connect', this.#connected)
+        } else if (!renewed) {
+          this.#replays.delete('interrupt')
+          const downMs = Math.round(this.#upSince - this.#downSince)
+          this.#tell('resume', { ...this.#connected, downMs })
+        }
+      },
+      interrupted: (error) => {
+        if (this.#state === 'connected') this.#state = 'reconnecting'
+        this.#upSince = undefined
+        this.#downSince = performance.now()
+        this.#lastError = error
+        this.#replays.delete('resume')
+        this.#tell('interrupt', { error })
+      },
+      attempted: (attempt) => {
+        this.#attempts = attempt.number
+        this.#lastError = attempt.error ?? this.#lastError
+        if (onAttempt !== undefined) isolated(() => onAttempt(attempt))
+        publishDiagnostics('attempt', this, attempt)
       },
       closed: (reason, told) => {
-        const established = this.#state !== 'connecting'
-        this.#state = 'closed'
-        if (!established) fail(reason.error ?? new Error('connecting was aborted'))
-        close(reason)
-        if (!established) return
         const { error } = reason
+        this.#state = 'closed'
+        this.#upSince = undefined
+        this.#lastError = error ?? this.#lastError
+        this.#requests.end(error)
+        fail(error ?? new Error('connecting was aborted'))
+        close(reason)
+        if (!this.#held) return
         if (error !== undefined && !told && !this.#watched && this.listenerCount('closed') === 0) {
           process.emitWarning(
             `the connection of ${this.clientId} has ended, and nobody watches its \`closed\`: ${error.code}: ${error.message}`,
@@ -106,16 +149,31 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
         manualAck: options.manualAck ?? false,
         logLevel: options.logLevel ?? 'none',
         onMessage: options.onMessage,
+        credentials: options.credentials,
         creditBatch: Math.max(1, Math.min(128, (options.receive?.maxMessages ?? 1_000) / 4)),
       },
       connect,
     )
+    const channel = this.#channel
+    this.#requests = new Requests({
+      clientId: channel.clientId,
+      publish: (topic, payload, publishing) => this.publish(topic, payload, publishing),
+      listen: async (topic, handler) => (await channel.subscribe([topic], 1, handler, undefined)).use,
+    })
     EventEmitter.prototype.on.call(this, 'newListener', (event: string) => this.#listenerComes(event))
   }
 
   /** Resolves with the connection once the server has accepted it. */
   static established(connection: Connection): Promise<Connection> {
     return connection.#established
+  }
+
+  /** Lets the signal end a connection that the app has already, as long as it was never established. */
+  static cancelBy(connection: Connection, signal: AbortSignal): void {
+    const cancel = () => void connection.disconnect({ force: true })
+    onAbort(signal, cancel)
+    const done = () => signal.removeEventListener('abort', cancel)
+    connection.#established.then(done, done)
   }
 
   get closed(): Promise<api.CloseReason> {
@@ -128,16 +186,15 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   }
 
   get state(): api.ConnectionState {
-    return this.#state === 'connecting' ? 'closed' : this.#state
+    return this.#state
   }
 
   get sessionPresent(): boolean {
     return this.#connected?.sessionPresent ?? false
   }
 
-  get negotiated(): api.Negotiated {
-    // Nobody outside holds a connection before it is established.
-    return this.#connected!.negotiated
+  get negotiated(): api.Negotiated | undefined {
+    return this.#connected?.negotiated
   }
 
   publish(topic: string, payload: api.Payload, options?: api.PublishOptions): Promise<api.PublishResult>
@@ -158,8 +215,8 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
         return published.then(({ packetId }) => ({ packet_id: packetId }))
       }
       checkPublishOptions(options)
-      const { qos = 1, retain: stored = false, signal } = options
-      return this.#channel.publish(topic, bytes, qosNumber(qos), stored, signal)
+      const { qos = 1, retain: stored = false } = options
+      return this.#channel.publish(topic, bytes, qosNumber(qos), stored, options)
     } catch (error) {
       return Promise.reject(error)
     }
@@ -202,15 +259,24 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   async unsubscribe(
     filter: string | readonly string[],
   ): Promise<api.UnsubscribeResult & { packet_id?: number }> {
-    const { packetId, codes } = await this.#channel.unsubscribe(filterList(filter))
-    return { reasonCodes: codes, packet_id: packetId }
+    const { packetId, codes, said } = await this.#channel.unsubscribe(filterList(filter))
+    return { reasonCodes: codes, packet_id: packetId, ...(said !== '' && { reasonString: said }) }
+  }
+
+  async request(
+    topic: string,
+    payload: api.Payload,
+    options: api.RequestOptions = {},
+  ): Promise<api.Message> {
+    checkRequestOptions(options)
+    return await this.#requests.request(topic, payload, options)
   }
 
   async disconnect(options: { timeoutMs?: number; force?: boolean } = {}): Promise<void> {
     checkDisconnectOptions(options)
     const { timeoutMs = 5_000, force = false } = options
     if (this.#state === 'closed') return
-    if (this.#state === 'connected') this.#state = 'disconnecting'
+    this.#state = 'disconnecting'
     this.#channel.disconnect(force ? 0 : Math.min(Math.max(timeoutMs, 0), 2 ** 31 - 1))
     await this.#closed
   }
@@ -218,10 +284,12 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   stats(): api.Stats {
     const { pingMicros, dropped, ...numbers } = this.#channel.native.stats()
     return {
-      uptimeMs: Math.round(performance.now() - this.#connectedAt),
+      attempts: this.#attempts,
+      uptimeMs: this.#upSince === undefined ? 0 : Math.round(performance.now() - this.#upSince),
       ...numbers,
       dropped: dropped + this.#channel.dropped,
       ...(pingMicros > 0 && { pingMs: pingMicros / 1_000 }),
+      ...(this.#lastError !== undefined && { lastError: this.#lastError }),
     }
   }
 
@@ -244,7 +312,8 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     return `Connection ${inspect({ clientId, state, sessionPresent })}`
   }
 
-  #tell(event: 'connect' | 'closed', payload: unknown): void {
+  #tell(event: Told, payload: object): void {
+    publishDiagnostics(event, this, payload)
     if (!this.#emit(event, payload)) this.#replays.set(event, payload)
   }
 
@@ -262,7 +331,9 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     if (!this.#replays.has(event)) return
     const payload = this.#replays.get(event)
     this.#replays.delete(event)
-    queueMicrotask(() => this.#tell(event as 'connect' | 'closed', payload))
+    queueMicrotask(() => {
+      if (!this.#emit(event, payload)) this.#replays.set(event, payload)
+    })
   }
 }
 
@@ -303,6 +374,7 @@ function negotiated(connected: NativeConnected): api.Negotiated {
     inFlight: connected.inFlight,
     maximumQoS: connected.maximumQos,
     retainAvailable: connected.retainAvailable,
+    topicAliasMaximum: connected.topicAliasMaximum,
     ...(maximumPacketSize !== undefined && { maximumPacketSize }),
     ...(sessionExpirySeconds !== undefined && { sessionExpirySeconds }),
     ...(alpnProtocol !== undefined && { alpnProtocol }),

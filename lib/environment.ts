@@ -1,16 +1,28 @@
 // This JavaScript environment's end of the bell: drains batches and hands their records to the connections.
-import { native, type NativeBatch, type NativeConnected, type NativeFailure } from './native.js'
+import {
+  native,
+  type NativeBatch,
+  type NativeConnected,
+  type NativeFailure,
+  type NativeProperties,
+} from './native.js'
 
 /** What a connection's task reports. One method for each kind of record in src/outbox.rs. */
 export interface Receiver {
-  published(token: number, packetId: number, reasonCode: number): void
+  /** `said` are the server's own words, here and below; empty where it has none. */
+  published(token: number, packetId: number, reasonCode: number, said: string): void
   message(message: Arrival): void
-  subscribed(token: number, packetId: number, granted: number[]): void
-  unsubscribed(token: number, packetId: number, reasonCodes: number[]): void
+  subscribed(token: number, packetId: number, granted: number[], said: string): void
+  unsubscribed(token: number, packetId: number, reasonCodes: number[], said: string): void
   refused(token: number, codes: number[], failure: NativeFailure): void
   failed(token: number, failure: NativeFailure): void
   withdrawn(token: number): void
   connected(connected: NativeConnected): void
+  interrupted(failure: NativeFailure): void
+  attempted(number: number, failure: NativeFailure | undefined, nextDelayMs: number | undefined): void
+  credentials(attempt: number, last: NativeFailure | undefined): void
+  credentialsExpired(attempt: number): void
+  subscriptionLost(filterId: number, failure: NativeFailure): void
   closed(failure: NativeFailure | undefined, unsettled: number): void
   log(level: number, message: string): void
 }
@@ -22,6 +34,7 @@ export interface Arrival {
   qos: 0 | 1
   retain: boolean
   dup: boolean
+  properties: NativeProperties | undefined
   /** Numbers of the filters that match; those given up since may be among them. */
   filters: number[]
 }
@@ -38,6 +51,11 @@ const enum Kind {
   Connected = 8,
   Closed = 9,
   Log = 10,
+  Interrupted = 11,
+  Attempted = 12,
+  Credentials = 13,
+  CredentialsExpired = 14,
+  SubscriptionLost = 15,
 }
 
 const enum Flag {
@@ -45,6 +63,7 @@ const enum Flag {
   Retain = 1 << 9,
   Dup = 1 << 10,
   Large = 1 << 11,
+  Properties = 1 << 13,
 }
 
 /** What is handed over before other work of the process gets its turn. */
@@ -141,7 +160,9 @@ class Cursor {
           break
         case Kind.Published: {
           const result = words[this.#word + 2]
-          receiver?.published(words[this.#word + 1], result & 0xffff, result >>> 16)
+          // Nearly always without words.
+          const said = first >>> 16 === 0 ? '' : this.#text(first >>> 16)
+          receiver?.published(words[this.#word + 1], result & 0xffff, result >>> 16, said)
           this.#word += 3
           break
         }
@@ -152,13 +173,15 @@ class Cursor {
         }
         case Kind.Subscribed: {
           const codes = this.#codes(first >>> 16)
-          receiver?.subscribed(words[this.#word + 1], words[this.#word + 2], codes)
+          const id = words[this.#word + 2]
+          receiver?.subscribed(words[this.#word + 1], id & 0xffff, codes, this.#text(id >>> 16))
           this.#word += 3
           return true
         }
         case Kind.Unsubscribed: {
           const codes = this.#codes(first >>> 16)
-          receiver?.unsubscribed(words[this.#word + 1], words[this.#word + 2], codes)
+          const id = words[this.#word + 2]
+          receiver?.unsubscribed(words[this.#word + 1], id & 0xffff, codes, this.#text(id >>> 16))
           this.#word += 3
           break
         }
@@ -186,13 +209,33 @@ class Cursor {
           this.#word += 3
           break
         }
-        case Kind.Log: {
-          const end = this.#byte + words[this.#word + 2]
-          receiver?.log(words[this.#word + 1], this.#arena.toString('utf8', this.#byte, end))
-          this.#byte = end
+        case Kind.Log:
+          receiver?.log(words[this.#word + 1], this.#text(words[this.#word + 2]))
           this.#word += 3
           break
+        case Kind.Interrupted:
+          receiver?.interrupted(this.#next<NativeFailure>())
+          this.#word += 1
+          break
+        case Kind.Attempted: {
+          const next = words[this.#word + 3]
+          const failure = this.#failure()
+          receiver?.attempted(words[this.#word + 2], failure, next === 0 ? undefined : next - 1)
+          this.#word += 4
+          break
         }
+        case Kind.Credentials:
+          receiver?.credentials(words[this.#word + 2], this.#failure())
+          this.#word += 3
+          break
+        case Kind.CredentialsExpired:
+          receiver?.credentialsExpired(words[this.#word + 1])
+          this.#word += 2
+          break
+        case Kind.SubscriptionLost:
+          receiver?.subscriptionLost(words[this.#word + 1], this.#next<NativeFailure>())
+          this.#word += 2
+          break
       }
     }
     return false
@@ -217,6 +260,7 @@ class Cursor {
     const filters =
       count === 0 ? NO_FILTERS : count === 1 ? [words[at + 4]] : [...words.subarray(at + 4, end)]
     this.#word = end
+    const properties = first & Flag.Properties ? this.#next<NativeProperties>() : undefined
     return {
       number: words[at + 1],
       topic,
@@ -224,6 +268,7 @@ class Cursor {
       qos: first & Flag.Qos1 ? 1 : 0,
       retain: (first & Flag.Retain) !== 0,
       dup: (first & Flag.Dup) !== 0,
+      properties,
       filters,
     }
   }
@@ -232,6 +277,18 @@ class Cursor {
     const codes = [...this.#arena.subarray(this.#byte, this.#byte + count)]
     this.#byte += count
     return codes
+  }
+
+  #text(bytes: number): string {
+    const end = this.#byte + bytes
+    const text = this.#arena.toString('utf8', this.#byte, end)
+    this.#byte = end
+    return text
+  }
+
+  /** Where a record may have a failure, its second word says so. */
+  #failure(): NativeFailure | undefined {
+    return this.#words[this.#word + 1] === 1 ? this.#next<NativeFailure>() : undefined
   }
 
   #next<T>(): T {

@@ -11,8 +11,9 @@ export class MqttError extends Error implements PublicMqttError {
   declare readonly reasonCode?: number
   declare readonly reasonString?: string
 
-  constructor(failure: NativeFailure, warnings: readonly string[] = []) {
-    super(failure.message, failure.cause === undefined ? undefined : { cause: causeOf(failure.cause) })
+  /** `cause` is the error underneath, where it is one of JavaScript's. */
+  constructor(failure: NativeFailure, warnings: readonly string[] = [], cause?: unknown) {
+    super(failure.message, causeOption(failure, cause))
     this.code = failure.code
     this.stage = failure.stage
     this.hint = failure.hint
@@ -32,6 +33,11 @@ export function invalidOption(message: string, hint = ''): MqttError {
 export function closed(): MqttError {
   const message = 'the connection is closed'
   return new MqttError({ code: 'ERR_CLOSED', stage: 'operation', message, hint: '', retryable: false })
+}
+
+function causeOption({ cause }: NativeFailure, given: unknown): ErrorOptions | undefined {
+  if (given !== undefined) return { cause: given }
+  return cause === undefined ? undefined : { cause: causeOf(cause) }
 }
 
 /** The error underneath came from the system or the network: a stack of ours would only point at this line. */

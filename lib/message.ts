@@ -1,5 +1,6 @@
-import type { Message, QoS } from '../index.js'
+import type { Message, MessageProperties, QoS } from '../index.js'
 import type { Arrival } from './environment.js'
+import { messageProperties } from './properties.js'
 
 /** A message on its way through the app, and how many of its readers are not done with it. */
 export class ReceivedMessage implements Message {
@@ -8,6 +9,7 @@ export class ReceivedMessage implements Message {
   readonly qos: QoS
   readonly retain: boolean
   readonly dup: boolean
+  declare readonly properties?: MessageProperties
   readonly #number: number
   readonly #consumed: (number: number) => void
   #readers = 1
@@ -20,6 +22,7 @@ export class ReceivedMessage implements Message {
     this.qos = arrival.qos
     this.retain = arrival.retain
     this.dup = arrival.dup
+    if (arrival.properties !== undefined) this.properties = messageProperties(arrival.properties)
     this.#number = arrival.number
     this.#consumed = consumed
     this.#ack = !(manualAck && arrival.qos === 1)

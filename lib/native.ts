@@ -35,6 +35,22 @@ export interface NativeConnection {
     qos: number,
     retain: boolean,
   ): NativeFailure | null
+  publishWith(
+    token: number,
+    topic: string,
+    payload: Uint8Array,
+    qos: number,
+    retain: boolean,
+    properties: NativeProperties,
+    expiresInMs: number | undefined,
+  ): NativeFailure | null
+  credentials(
+    attempt: number,
+    credentials: NativeCredentials,
+    expiresAt: number | undefined,
+    expiresInMs: number | undefined,
+  ): void
+  credentialsFailed(attempt: number, message: string, retryable: boolean): void
   subscribe(token: number, filters: string[], ids: Uint32Array, qos: Uint8Array): NativeFailure | null
   unsubscribe(token: number, filters: string[]): NativeFailure | null
   withdraw(token: number): void
@@ -45,11 +61,7 @@ export interface NativeConnection {
   stats(): NativeStats
 }
 
-export interface NativeOptions {
-  endpoint: string
-  port?: number
-  clientId?: string
-  mqttVersion?: number
+export interface NativeCredentials {
   authorizerName?: string
   username?: string
   password?: Uint8Array
@@ -58,6 +70,46 @@ export interface NativeOptions {
   tokenSignature?: string
   tokenSigningKey?: Uint8Array
   tokenEncoding?: string
+}
+
+export interface NativeProperties {
+  payloadFormat?: number
+  messageExpirySeconds?: number
+  contentType?: string
+  responseTopic?: string
+  correlationData?: Buffer
+  /** Key, value, key, value. */
+  userProperties: string[]
+}
+
+export interface NativeWill {
+  topic: string
+  payload: Uint8Array
+  qos: number
+  retain: boolean
+  delaySeconds: number
+  properties?: NativeProperties
+}
+
+export interface NativeReconnect {
+  never: boolean
+  minDelayMs?: number
+  maxDelayMs?: number
+  stableAfterMs?: number
+  spreadMs?: number
+  maxAttempts?: number
+  stopAfterRefusals?: number
+  renewAfterSeconds?: number
+}
+
+export interface NativeOptions {
+  endpoint: string
+  port?: number
+  clientId?: string
+  mqttVersion?: number
+  credentials: NativeCredentials
+  asksCredentials: boolean
+  credentialsTimeoutMs?: number
   ca?: Uint8Array[]
   caFile?: string
   keepAliveSeconds?: number
@@ -66,11 +118,22 @@ export interface NativeOptions {
   ackTimeoutMs?: number
   cleanSession?: boolean
   sessionExpirySeconds?: number
+  will?: NativeWill
+  userProperties: string[]
+  topicAliases?: boolean
+  initialConnect?: string
+  reconnect: NativeReconnect
   queueMaxMessages?: number
   queueMaxBytes?: number
+  queueWhenFull?: string
+  queueQos0?: string
   receiveMaxMessages?: number
   receiveMaxBytes?: number
   limits?: string
+  publishesPerSecond?: number | boolean
+  bytesPerSecond?: number | boolean
+  inFlight?: number | boolean
+  subscriptions?: number | boolean
   logLevel?: string
 }
 
@@ -94,6 +157,7 @@ export interface NativeConnected {
   maximumQos: 0 | 1
   retainAvailable: boolean
   sessionExpirySeconds?: number
+  topicAliasMaximum: number
   alpnProtocol?: string
 }
 
@@ -105,6 +169,7 @@ export interface NativeStats {
   inFlight: number
   queued: number
   dropped: number
+  pacedMs: number
   pingMicros: number
 }
 

@@ -1,18 +1,39 @@
 // Options as the user gives them to those of the addon: types are checked here, values there.
 import type { KeyObject } from 'node:crypto'
 import { types } from 'node:util'
-import type { ConnectOptions, PublishOptions, SubscribeOptions } from '../index.js'
+import type {
+  ConnectOptions,
+  CustomAuthorizerCredentials,
+  FreshCredentials,
+  LimitOptions,
+  PublishOptions,
+  ReconnectOptions,
+  RequestOptions,
+  SubscribeOptions,
+  Will,
+} from '../index.js'
 import { invalidOption } from './errors.js'
-import type { NativeOptions } from './native.js'
+import type { NativeCredentials, NativeOptions, NativeReconnect, NativeWill } from './native.js'
+import { payloadBytes } from './payload.js'
+import { flatPairs, nativeProperties } from './properties.js'
 
 type Kind =
-  'string' | 'number' | 'boolean' | 'function' | 'bytes' | 'key' | 'authorities' | 'signal' | 'group'
+  | 'string'
+  | 'number'
+  | 'boolean'
+  | 'function'
+  | 'bytes'
+  | 'key'
+  | 'authorities'
+  | 'signal'
+  | 'group'
+  | 'limit'
+  | 'limits'
+  | 'reconnect'
+  | 'time'
+  | 'any'
 
-const OPTIONS: Record<keyof ConnectOptions, Kind> = {
-  endpoint: 'string',
-  port: 'number',
-  clientId: 'string',
-  mqttVersion: 'number',
+const CREDENTIALS: Record<keyof CustomAuthorizerCredentials, Kind> = {
   authorizerName: 'string',
   username: 'string',
   password: 'bytes',
@@ -21,6 +42,15 @@ const OPTIONS: Record<keyof ConnectOptions, Kind> = {
   tokenSignature: 'string',
   tokenSigningKey: 'key',
   tokenEncoding: 'string',
+}
+const OPTIONS: Record<keyof ConnectOptions, Kind> = {
+  endpoint: 'string',
+  port: 'number',
+  clientId: 'string',
+  mqttVersion: 'number',
+  ...CREDENTIALS,
+  credentials: 'function',
+  credentialsTimeoutMs: 'number',
   tls: 'group',
   keepAliveSeconds: 'number',
   pingTimeoutMs: 'number',
@@ -28,20 +58,67 @@ const OPTIONS: Record<keyof ConnectOptions, Kind> = {
   ackTimeoutMs: 'number',
   cleanSession: 'boolean',
   sessionExpirySeconds: 'number',
+  will: 'group',
+  connectProperties: 'group',
+  topicAliases: 'boolean',
+  initialConnect: 'string',
+  reconnect: 'reconnect',
   queue: 'group',
   receive: 'group',
   manualAck: 'boolean',
   onMessage: 'function',
-  limits: 'string',
+  limits: 'limits',
   logLevel: 'string',
+  onAttempt: 'function',
   logger: 'function',
   signal: 'signal',
 }
-const PUBLISH: Record<keyof PublishOptions, Kind> = { qos: 'number', retain: 'boolean', signal: 'signal' }
+const FRESH: Record<keyof FreshCredentials, Kind> = { ...CREDENTIALS, expiresAt: 'time' }
+const PUBLISH: Record<keyof PublishOptions, Kind> = {
+  qos: 'number',
+  retain: 'boolean',
+  expiresInMs: 'number',
+  properties: 'group',
+  signal: 'signal',
+}
+const REQUEST: Record<keyof RequestOptions, Kind> = {
+  ...PUBLISH,
+  responseTopic: 'string',
+  timeoutMs: 'number',
+}
+const WILL: Record<keyof Will, Kind> = {
+  topic: 'string',
+  payload: 'any',
+  qos: 'number',
+  retain: 'boolean',
+  delaySeconds: 'number',
+  properties: 'group',
+}
+const RECONNECT: Record<keyof ReconnectOptions, Kind> = {
+  minDelayMs: 'number',
+  maxDelayMs: 'number',
+  stableAfterMs: 'number',
+  spreadMs: 'number',
+  maxAttempts: 'number',
+  stopAfterRefusals: 'number',
+  renewAfterSeconds: 'number',
+}
+const LIMITS: Record<keyof LimitOptions, Kind> = {
+  publishesPerSecond: 'limit',
+  bytesPerSecond: 'limit',
+  inFlight: 'limit',
+  subscriptions: 'limit',
+}
+const CONNECT_PROPERTIES = { userProperties: 'any' } as const
 const SUBSCRIBE: Record<keyof SubscribeOptions, Kind> = { qos: 'number', signal: 'signal' }
 const DISCONNECT = { timeoutMs: 'number', force: 'boolean' } as const
 const TLS = { ca: 'authorities', caFile: 'string' } as const
 const BOUNDS = { maxMessages: 'number', maxBytes: 'number' } as const
+const QUEUE = { ...BOUNDS, whenFull: 'string', qos0: 'string' } as const
+/** Milliseconds since the epoch below this are a date in 1973: they must be seconds. */
+const EARLIEST_MS = 1e11
+/** Message Expiry Interval is a number of seconds in 32 bits. */
+const LONGEST_MS = 0xffff_ffff * 1_000
 
 const EXPECTED: Record<Kind, string> = {
   string: 'a string',
@@ -53,15 +130,23 @@ const EXPECTED: Record<Kind, string> = {
   authorities: 'PEM as a string or Uint8Array, or an array with at least one of these',
   signal: 'an AbortSignal',
   group: 'an object',
+  limit: 'a number or false',
+  limits: "'aws-iot-core', 'none' or an object",
+  reconnect: 'false or an object',
+  time: 'a Date, or a number of milliseconds since the epoch',
+  any: 'anything',
 }
 
 /** Checks names and types; the addon checks what the values mean. */
 export function nativeOptions(options: ConnectOptions): NativeOptions {
   check(options, OPTIONS, '')
-  const { tls = {}, queue = {}, receive = {} } = options
+  const { tls = {}, queue = {}, receive = {}, limits, reconnect, connectProperties = {} } = options
   check(tls, TLS, 'tls.')
-  check(queue, BOUNDS, 'queue.')
+  check(queue, QUEUE, 'queue.')
   check(receive, BOUNDS, 'receive.')
+  check(connectProperties, CONNECT_PROPERTIES, 'connectProperties.')
+  const changes: LimitOptions = typeof limits === 'object' ? limits : {}
+  check(changes, LIMITS, 'limits.')
   if (options.endpoint === undefined) {
     throw invalidOption(
       'endpoint is missing',
@@ -73,14 +158,9 @@ export function nativeOptions(options: ConnectOptions): NativeOptions {
     port: options.port,
     clientId: options.clientId,
     mqttVersion: options.mqttVersion,
-    authorizerName: options.authorizerName,
-    username: options.username,
-    password: options.password === undefined ? undefined : bytes(options.password),
-    tokenKeyName: options.tokenKeyName,
-    tokenValue: options.tokenValue,
-    tokenSignature: options.tokenSignature,
-    tokenSigningKey: options.tokenSigningKey === undefined ? undefined : keyBytes(options.tokenSigningKey),
-    tokenEncoding: options.tokenEncoding,
+    credentials: nativeCredentials(options),
+    asksCredentials: options.credentials !== undefined,
+    credentialsTimeoutMs: options.credentialsTimeoutMs,
     ca: tls.ca === undefined ? undefined : [tls.ca].flat().map((pem) => bytes(pem)),
     caFile: tls.caFile,
     keepAliveSeconds: options.keepAliveSeconds,
@@ -89,18 +169,99 @@ export function nativeOptions(options: ConnectOptions): NativeOptions {
     ackTimeoutMs: options.ackTimeoutMs,
     cleanSession: options.cleanSession,
     sessionExpirySeconds: options.sessionExpirySeconds,
+    will: options.will && nativeWill(options.will),
+    userProperties: flatPairs(connectProperties.userProperties, 'connectProperties.userProperties'),
+    topicAliases: options.topicAliases,
+    initialConnect: options.initialConnect,
+    reconnect: nativeReconnect(reconnect),
     queueMaxMessages: queue.maxMessages,
     queueMaxBytes: queue.maxBytes,
+    queueWhenFull: queue.whenFull,
+    queueQos0: queue.qos0,
     receiveMaxMessages: receive.maxMessages,
     receiveMaxBytes: receive.maxBytes,
-    limits: options.limits,
+    limits: typeof limits === 'string' ? limits : undefined,
+    publishesPerSecond: changes.publishesPerSecond,
+    bytesPerSecond: changes.bytesPerSecond,
+    inFlight: changes.inFlight,
+    subscriptions: changes.subscriptions,
     logLevel: options.logLevel,
   }
   return native as unknown as NativeOptions
 }
 
+/** What the app's function returned. */
+export function freshCredentials(given: unknown): {
+  credentials: NativeCredentials
+  expiresAt: number | undefined
+} {
+  if (!isKind(given, 'group')) throw invalidOption(`it must be an object; got ${describe(given)}`)
+  const fresh = given as FreshCredentials
+  check(fresh, FRESH, '')
+  const expiresAt = fresh.expiresAt === undefined ? undefined : Number(fresh.expiresAt)
+  if (expiresAt !== undefined && !(expiresAt >= EARLIEST_MS && expiresAt <= 8.64e15)) {
+    throw invalidOption(
+      Number.isFinite(expiresAt)
+        ? 'expiresAt is a number of milliseconds since the epoch; did you give seconds?'
+        : 'expiresAt is no valid date',
+    )
+  }
+  return { credentials: nativeCredentials(fresh), expiresAt }
+}
+
+function nativeCredentials(given: CustomAuthorizerCredentials): NativeCredentials {
+  const credentials: Record<string, unknown> = {
+    authorizerName: given.authorizerName,
+    username: given.username,
+    password: given.password === undefined ? undefined : bytes(given.password),
+    tokenKeyName: given.tokenKeyName,
+    tokenValue: given.tokenValue,
+    tokenSignature: given.tokenSignature,
+    tokenSigningKey: given.tokenSigningKey === undefined ? undefined : keyBytes(given.tokenSigningKey),
+    tokenEncoding: given.tokenEncoding,
+  }
+  return credentials
+}
+
+function nativeReconnect(given: ConnectOptions['reconnect']): NativeReconnect {
+  if (given === false) return { never: true }
+  check(given ?? {}, RECONNECT, 'reconnect.')
+  return { ...given, never: false }
+}
+
+function nativeWill(given: Will): NativeWill {
+  check(given, WILL, 'will.')
+  const { topic, payload, qos = 1, retain = false, delaySeconds = 0, properties } = given
+  if (topic === undefined || payload === undefined) throw invalidOption('will needs a topic and a payload')
+  if (!(Number.isInteger(delaySeconds) && delaySeconds >= 0 && delaySeconds <= 0xffff_ffff)) {
+    throw invalidOption(`will.delaySeconds must be a whole number from 0 to 4294967295; got ${delaySeconds}`)
+  }
+  return {
+    topic,
+    payload: payloadBytes(payload),
+    qos: qos === 0 || qos === 1 ? qos : 255,
+    retain,
+    delaySeconds,
+    properties: nativeProperties(properties, 'will.properties'),
+  }
+}
+
 export function checkPublishOptions(options: PublishOptions): void {
   check(options, PUBLISH, '')
+  const { expiresInMs } = options
+  if (expiresInMs !== undefined && !(expiresInMs > 0 && expiresInMs <= LONGEST_MS)) {
+    throw invalidOption(
+      `expiresInMs must be a number of milliseconds above 0 and up to ${LONGEST_MS}; got ${expiresInMs}`,
+    )
+  }
+}
+
+export function checkRequestOptions(options: RequestOptions): void {
+  check(options, REQUEST, '')
+  const { timeoutMs } = options
+  if (timeoutMs !== undefined && !(timeoutMs >= 1 && timeoutMs < 2 ** 31)) {
+    throw invalidOption(`timeoutMs must be a number from 1 to ${2 ** 31 - 1}; got ${timeoutMs}`)
+  }
 }
 
 export function checkDisconnectOptions(options: { timeoutMs?: number; force?: boolean }): void {
@@ -149,6 +310,16 @@ function isKind(value: unknown, kind: Kind): boolean {
         : isKind(value, 'bytes')
     case 'signal':
       return value instanceof AbortSignal
+    case 'limit':
+      return value === false || typeof value === 'number'
+    case 'limits':
+      return typeof value === 'string' || isKind(value, 'group')
+    case 'reconnect':
+      return value === false || isKind(value, 'group')
+    case 'time':
+      return typeof value === 'number' || types.isDate(value)
+    case 'any':
+      return true
     case 'group':
       return typeof value === 'object' && value !== null && !Array.isArray(value)
     default:

@@ -19,6 +19,7 @@ export class FilterUse implements Subscription {
   readonly #handler: MessageHandler | undefined
   readonly #queue = new MessageQueue()
   #granted: Subscription['granted'] = []
+  #reasonString: string | undefined
   /** Whether a loop has begun. */
   #read = false
   #ended = false
@@ -32,6 +33,10 @@ export class FilterUse implements Subscription {
 
   get granted(): Subscription['granted'] {
     return this.#granted
+  }
+
+  get reasonString(): string | undefined {
+    return this.#reasonString
   }
 
   unsubscribe(): Promise<void> {
@@ -75,7 +80,17 @@ export class FilterUse implements Subscription {
     return use.#read && !use.#ended
   }
 
-  static grant(use: FilterUse, codes: readonly number[]): void {
+  static hasEnded(use: FilterUse): boolean {
+    return use.#ended
+  }
+
+  /** Whether messages go to a handler, which hears of no end. */
+  static isHandled(use: FilterUse): boolean {
+    return use.#handler !== undefined
+  }
+
+  static grant(use: FilterUse, codes: readonly number[], said: string): void {
+    if (said !== '') use.#reasonString = said
     use.#granted = use.filters.map((filter, index) => ({ filter, qos: codes[index] as QoS }))
   }
 

@@ -43,9 +43,6 @@ pub struct NativeReconnect {
     pub renew_after_seconds: Option<f64>,
 }
 
-/// A number replaces a limit, `false` turns it off.
-type NativeLimit = Option<Either<bool, f64>>;
-
 #[napi(object, object_to_js = false)]
 pub struct NativeOptions {
     pub endpoint: String,
@@ -75,10 +72,11 @@ pub struct NativeOptions {
     pub receive_max_messages: Option<f64>,
     pub receive_max_bytes: Option<f64>,
     pub limits: Option<String>,
-    pub publishes_per_second: NativeLimit,
-    pub bytes_per_second: NativeLimit,
-    pub in_flight: NativeLimit,
-    pub subscriptions: NativeLimit,
+    /// A number replaces a limit, `false` turns it off.
+    pub publishes_per_second: Option<Either<bool, f64>>,
+    pub bytes_per_second: Option<Either<bool, f64>>,
+    pub in_flight: Option<Either<bool, f64>>,
+    pub subscriptions: Option<Either<bool, f64>>,
     pub log_level: Option<String>,
 }
 
@@ -179,7 +177,7 @@ impl From<NativeReconnect> for ReconnectOptions {
 }
 
 /// `true` asks for what is there anyway.
-fn change(given: NativeLimit) -> Option<Change> {
+fn change(given: Option<Either<bool, f64>>) -> Option<Change> {
     match given? {
         Either::A(true) => None,
         Either::A(false) => Some(Change::Off),

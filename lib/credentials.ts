@@ -1,0 +1,58 @@
+// Asks the app for credentials, once for each attempt.
+import type { ConnectOptions, MqttError } from '../index.js'
+import type { NativeConnection } from './native.js'
+import { freshCredentials } from './options.js'
+
+type Source = NonNullable<ConnectOptions['credentials']>
+
+/** The app's function, and the one call of it that somebody waits for. */
+export class CredentialsSource {
+  readonly #source: Source
+  #current: AbortController | undefined
+  #thrown: unknown
+
+  constructor(source: Source) {
+    this.#source = source
+  }
+
+  /** What the app threw at the last call; undefined where it threw nothing. */
+  get thrown(): unknown {
+    return this.#thrown
+  }
+
+  /** Never rejects: what goes wrong fails the attempt. */
+  async ask(native: NativeConnection, number: number, lastError: MqttError | undefined): Promise<void> {
+    this.expire()
+    this.#thrown = undefined
+    const controller = new AbortController()
+    this.#current = controller
+    const { signal } = controller
+    const { clientId } = native
+    try {
+      const attempt = { number, clientId, ...(lastError !== undefined && { lastError }), signal }
+      const given = await this.#source(attempt)
+      // Too late: the addon would not take it either.
+      if (signal.aborted) return
+      const { credentials, expiresAt } = freshCredentials(given)
+      const expiresInMs = expiresAt === undefined ? undefined : expiresAt - Date.now()
+      native.credentials(number, credentials, expiresAt, expiresInMs)
+    } catch (error) {
+      if (signal.aborted) return
+      this.#thrown = error
+      const unusable = (error as { code?: unknown } | undefined)?.code === 'ERR_INVALID_OPTION'
+      const message = unusable
+        ? `what credentials() returned for attempt ${number} cannot be used: ${(error as Error).message}`
+        : `credentials() failed for attempt ${number}`
+      const retryable = unusable || (error as { retryable?: unknown } | undefined)?.retryable !== false
+      native.credentialsFailed(number, message, retryable)
+    } finally {
+      if (this.#current === controller) this.#current = undefined
+    }
+  }
+
+  /** Nobody waits for the answer any more. */
+  expire(): void {
+    this.#current?.abort()
+    this.#current = undefined
+  }
+}
