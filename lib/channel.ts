@@ -136,9 +136,9 @@ export class Channel implements Receiver, Owner {
     if (properties === undefined && expiresInMs === undefined) {
       return this.#operation(signal, (token) => this.#native.publish(token, topic, payload, qos, retain))
     }
-    const native = nativeProperties(properties, 'properties')
+    const said = nativeProperties(properties, 'properties')
     return this.#operation(signal, (token) =>
-      this.#native.publishWith(token, topic, payload, qos, retain, native, expiresInMs),
+      this.#native.publishWith(token, topic, payload, qos, retain, said, expiresInMs),
     )
   }
 
@@ -320,7 +320,7 @@ export class Channel implements Receiver, Owner {
     const entry = this.#filtersById.get(filterId)
     if (entry === undefined) return
     const error = this.#error(failure)
-    for (const use of [...entry.uses]) {
+    for (const use of usesOf([entry])) {
       this.#detach(use, [entry.filter])
       const rest = use.filters.filter((filter) => this.#filters.get(filter)?.uses.has(use))
       if (!FilterUse.isHandled(use) || rest.length === 0) {

@@ -172,8 +172,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   static cancelBy(connection: Connection, signal: AbortSignal): void {
     const cancel = () => void connection.disconnect({ force: true })
     onAbort(signal, cancel)
-    const done = () => signal.removeEventListener('abort', cancel)
-    connection.#established.then(done, done)
+    void connection.#established.catch(() => {}).finally(() => signal.removeEventListener('abort', cancel))
   }
 
   get closed(): Promise<api.CloseReason> {
@@ -263,11 +262,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     return { reasonCodes: codes, packet_id: packetId, ...(said !== '' && { reasonString: said }) }
   }
 
-  async request(
-    topic: string,
-    payload: api.Payload,
-    options: api.RequestOptions = {},
-  ): Promise<api.Message> {
+  async request(topic: string, payload: api.Payload, options: api.RequestOptions = {}): Promise<api.Message> {
     checkRequestOptions(options)
     return await this.#requests.request(topic, payload, options)
   }

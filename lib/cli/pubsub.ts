@@ -14,6 +14,12 @@ export async function pubsubSample({ connectWithCustomAuthorizer }: Client, run:
   run.print(`Connecting to ${oneLine(endpoint)}:${port} as ${oneLine(clientId)} over MQTT ${version}...`)
   const connection = await connectWithCustomAuthorizer(run.options)
   run.print('Connected.')
+  connection.on('interrupt', ({ error }) =>
+    run.print(`Connection lost: ${error.code}: ${oneLine(error.message)}`),
+  )
+  connection.on('resume', ({ sessionPresent }) =>
+    run.print(`Connected again${sessionPresent ? ', the session was kept' : ''}.`),
+  )
   try {
     await publishAndReceive(connection, run)
   } finally {

@@ -27,6 +27,7 @@ export function settingsFrom(values: Values): Settings {
   const text = (meaning: Meaning) => meant.get(meaning) as string | undefined
 
   const port = text('port')
+  const count = Number(text('count') ?? '5')
   const caFile = text('caFile')
   const options: Settings['options'] = {
     endpoint: endpointOf(values),
@@ -34,6 +35,8 @@ export function settingsFrom(values: Values): Settings {
     mqttVersion: (text('mqttVersion') ?? (sample === 'pubsub' ? '5' : '3')) === '5' ? 5 : 3,
     cleanSession: sample === 'pubsub',
     keepAliveSeconds: 1_200,
+    // A run that ends by itself is a question, and what went wrong is its answer.
+    ...(!(sample === 'pubsub' && count === 0) && { reconnect: false as const }),
     ...(port !== undefined && { port: Number(port) }),
     ...(caFile !== undefined && { tls: { caFile } }),
   }
@@ -55,7 +58,7 @@ export function settingsFrom(values: Values): Settings {
     options,
     topic: text('topic') ?? 'test/topic',
     message: text('message') ?? 'Hello from mqtt5 sample',
-    count: Number(text('count') ?? '5'),
+    count,
   }
 }
 

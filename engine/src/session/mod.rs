@@ -122,6 +122,9 @@ pub enum Ending {
     Renewing,
 }
 
+/// How many publishes go out behind a loss before the first is acknowledged.
+const REOPENED: usize = 32;
+
 pub struct Session {
     options: Arc<Options>,
     shared: Arc<Shared>,
@@ -147,6 +150,9 @@ pub struct Session {
     sent: u64,
     /// How many QoS 1 publishes may be unacknowledged at a time.
     window: usize,
+    /// What of the window is open: all of it on a first link. Behind a loss it opens with each acknowledgement, so that
+    /// links that last for a few kilobytes only get something done.
+    opened: usize,
     pace: Pace,
     suspicion: Suspicion,
     subscriptions: Subscriptions,
@@ -193,6 +199,7 @@ impl Session {
             flushing: VecDeque::new(),
             sent: 0,
             window: 0,
+            opened: 0,
             pace: Pace::new(
                 options.limits.publishes_per_second,
                 options.limits.bytes_per_second,
@@ -310,6 +317,11 @@ impl Session {
             alpn_protocol,
         };
         self.window = usize::from(in_flight);
+        self.opened = if self.established {
+            REOPENED.min(self.window)
+        } else {
+            self.window
+        };
         self.keep_alive = KeepAlive::new(keep_alive_seconds, options.ping_timeout, now);
         self.outbound_aliases = aliases::Outbound::new(if options.topic_aliases {
             connack.topic_alias_maximum

@@ -119,6 +119,7 @@ impl Session {
             _ => return self.unknown("PUBACK", ack.packet_id, events),
         }
         self.suspicion.acknowledged();
+        self.opened = self.window.min(self.opened + 1);
         let Some(Unacknowledged::Publish(publish)) = self.in_flight.remove(ack.packet_id) else {
             return;
         };

@@ -75,7 +75,7 @@ impl Session {
                 }
                 let (qos, len) = (publish.packet.qos(), publish.packet.len());
                 let room =
-                    self.in_flight.publishes() < self.window && self.in_flight.free_ids() > 0;
+                    self.in_flight.publishes() < self.opened && self.in_flight.free_ids() > 0;
                 if (qos > 0 && !room) || !self.pace.admit(len, now) {
                     return false;
                 }
@@ -111,7 +111,7 @@ impl Session {
         let Some(Unacknowledged::Publish(publish)) = self.in_flight.get(packet_id) else {
             return false;
         };
-        if self.in_flight.publishes() >= self.window || !self.pace.admit(publish.packet.len(), now)
+        if self.in_flight.publishes() >= self.opened || !self.pace.admit(publish.packet.len(), now)
         {
             return false;
         }
