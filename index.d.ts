@@ -179,7 +179,8 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
   /**
    * What follows when the first attempt fails.
    * - `fail`: the call rejects with its error.
-   * - `retry`: it is made again, as `reconnect` says, until it succeeds; the call resolves then.
+   * - `retry`: it is made again, with the delays and bounds of `reconnect`, until it succeeds; the call resolves then.
+   *   So too with `reconnect: false`, which is about what follows after that.
    * - `background`: the same, and the call resolves at once, with a connection in the state `connecting`; what is asked
    *   of it waits in `queue`.
    * @default 'fail'

@@ -21,7 +21,13 @@ test('without further flags the defaults are those of the AWS sample', () => {
   const { clientId, ...rest } = options
   assert.equal(sample, 'connect')
   assert.match(clientId, /^test-\d{1,8}$/)
-  assert.deepEqual(rest, { endpoint: 'host', mqttVersion: 3, cleanSession: false, keepAliveSeconds: 1200 })
+  assert.deepEqual(rest, {
+    endpoint: 'host',
+    mqttVersion: 3,
+    cleanSession: false,
+    keepAliveSeconds: 1200,
+    reconnect: false,
+  })
 })
 
 test('every flag of the AWS sample reaches its option', () => {
@@ -40,6 +46,7 @@ test('every flag of the AWS sample reaches its option', () => {
     tls: { caFile: 'ca.pem' },
     cleanSession: false,
     keepAliveSeconds: 1200,
+    reconnect: false,
     authorizerName: 'Auth',
     username: 'user',
     password: 'pass',
@@ -66,6 +73,7 @@ test("the newer samples' flags and short forms reach their options and select th
       mqttVersion: 5,
       cleanSession: true,
       keepAliveSeconds: 1200,
+      reconnect: false,
       authorizerName: 'Auth',
       username: 'user',
       password: 'pass',
@@ -89,6 +97,15 @@ test("the newer samples' defaults", () => {
   assert.equal(topic, 'test/topic')
   assert.equal(message, 'Hello from mqtt5 sample')
   assert.equal(count, 5)
+  assert.equal(options.reconnect, false)
+})
+
+test('only a run without end makes a lost connection again', () => {
+  const endless = settingsOf('-e host -a Auth -n 0')
+  assert.equal(endless.count, 0)
+  assert.ok(!('reconnect' in endless.options))
+  assert.equal(settingsOf('-e host -a Auth -n 1').options.reconnect, false)
+  assert.equal(settingsOf('--endpoint host').options.reconnect, false)
 })
 
 for (const flag of [

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { EventEmitter } from 'node:events'
 import { mock, test } from 'node:test'
 import { pubsubSample } from '../dist/cli/pubsub.js'
 import { Interrupted } from '../dist/cli/interrupt.js'
@@ -8,7 +9,7 @@ function fakeClient({ deliver = (text) => [text] } = {}) {
   const calls = []
   let onMessage
   const closed = Promise.withResolvers?.() ?? withResolvers()
-  const connection = {
+  const connection = Object.assign(new EventEmitter(), {
     closed: closed.promise,
     async subscribe(filter, _options, handler) {
       calls.push(`subscribe ${filter}`)
@@ -27,8 +28,8 @@ function fakeClient({ deliver = (text) => [text] } = {}) {
       calls.push('disconnect')
       closed.resolve({ unsettled: 0 })
     },
-  }
-  return { calls, close: closed.resolve, connectWithCustomAuthorizer: async () => connection }
+  })
+  return { calls, connection, close: closed.resolve, connectWithCustomAuthorizer: async () => connection }
 }
 
 function withResolvers() {
@@ -128,6 +129,33 @@ test('a run without end goes on in time until it is interrupted, and then discon
   context.controller.abort(interrupted)
   await ended
   assert.equal(client.calls.at(-1), 'disconnect')
+})
+
+test('a connection that is lost and made again is told, and the run goes on', async (t) => {
+  mock.timers.enable({ apis: ['setTimeout'] })
+  t.after(() => mock.timers.reset())
+  const client = fakeClient()
+  const context = run({ count: 0 })
+  const interrupted = new Interrupted('SIGINT', 130)
+  const ended = assert.rejects(pubsubSample(client, context), interrupted)
+  await turn()
+  const before = context.printed.length
+  const error = Object.assign(new Error('\u001b[2Jgone'), { code: 'ERR_CONNECTION_LOST' })
+  client.connection.emit('interrupt', { error })
+  client.connection.emit('resume', { sessionPresent: true })
+  client.connection.emit('interrupt', { error })
+  client.connection.emit('resume', { sessionPresent: false })
+  assert.deepEqual(context.printed.slice(before), [
+    'Connection lost: ERR_CONNECTION_LOST: \\u001b[2Jgone',
+    'Connected again, the session was kept.',
+    'Connection lost: ERR_CONNECTION_LOST: \\u001b[2Jgone',
+    'Connected again.',
+  ])
+  mock.timers.tick(1_500)
+  await turn()
+  assert.equal(context.printed.at(-1), 'Received 2 on a/b: Hi [2]')
+  context.controller.abort(interrupted)
+  await ended
 })
 
 test('the end of the connection ends the run with its error', async () => {

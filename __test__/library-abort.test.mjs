@@ -120,7 +120,7 @@ test('abandoned publishes do not take the numbers of later ones', async () => {
 })
 
 test('settled operations leave no listener on the signal', async () => {
-  const { connection, link } = await peer.connect()
+  const { connection, link } = await peer.connect({ reconnect: false })
   const { signal } = new AbortController()
   await Promise.all(Array.from({ length: 50 }, () => connection.publish('a', '', { qos: 0, signal })))
   await assert.rejects(connection.publish('a/#', '', { signal }))

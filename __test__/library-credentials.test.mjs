@@ -219,7 +219,7 @@ test('messages go from one client to another', async () => {
 })
 
 test('a second client with the same id ends the first, which learns why', async () => {
-  const first = await connectWithCustomAuthorizer({ ...where, clientId: 'twice' })
+  const first = await connectWithCustomAuthorizer({ ...where, clientId: 'twice', reconnect: false })
   const second = await connectWithCustomAuthorizer({ ...where, clientId: 'twice' })
   assert.equal((await first.closed).error.code, 'ERR_SESSION_TAKEN_OVER')
   await second.disconnect()
@@ -227,8 +227,9 @@ test('a second client with the same id ends the first, which learns why', async 
 
 test('a loop that publishes each of 10,000 messages at QoS 1 ends, and none is lost', async () => {
   const COUNT = 10_000
-  const loop = await connectWithCustomAuthorizer({ ...where, receive: { maxMessages: 5 } })
-  const other = await connectWithCustomAuthorizer(where)
+  const limits = { publishesPerSecond: false, bytesPerSecond: false }
+  const loop = await connectWithCustomAuthorizer({ ...where, limits, receive: { maxMessages: 5 } })
+  const other = await connectWithCustomAuthorizer({ ...where, limits })
   const answers = []
   let answered
   const all = new Promise((resolve) => (answered = resolve))

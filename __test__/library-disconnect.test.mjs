@@ -108,7 +108,7 @@ test('force waits for nothing, also where a graceful disconnect waits', async ()
 })
 
 test('a lost connection rejects everything that is open with its error', async () => {
-  const { connection, link } = await peer.connect({}, { properties: { receiveMaximum: 1 } })
+  const { connection, link } = await peer.connect({ reconnect: false }, { properties: { receiveMaximum: 1 } })
   const operations = [
     connection.publish('written', ''),
     connection.publish('queued', ''),
@@ -126,7 +126,7 @@ test('a lost connection rejects everything that is open with its error', async (
 })
 
 test('a DISCONNECT of the server ends the connection with its reason', async () => {
-  const { connection, link } = await peer.connect()
+  const { connection, link } = await peer.connect({ reconnect: false })
   link.send({ cmd: 'disconnect', reasonCode: 0x98, properties: { reasonString: 'maintenance' } })
   const { error } = await connection.closed
   assert.equal(error.code, 'ERR_SERVER_DISCONNECT')
@@ -135,7 +135,7 @@ test('a DISCONNECT of the server ends the connection with its reason', async () 
 })
 
 test('another client with the same id has a code of its own', async () => {
-  const { connection, link } = await peer.connect()
+  const { connection, link } = await peer.connect({ reconnect: false })
   link.send({ cmd: 'disconnect', reasonCode: 0x8e })
   const { error } = await connection.closed
   assert.equal(error.code, 'ERR_SESSION_TAKEN_OVER')
@@ -144,7 +144,7 @@ test('another client with the same id has a code of its own', async () => {
 
 test('what is accepted while the connection is ending is settled too', async () => {
   for (let round = 0; round < 20; round++) {
-    const { connection, link } = await peer.connect()
+    const { connection, link } = await peer.connect({ reconnect: false })
     const { bytesReceived } = connection.stats()
     link.sendBytes(Buffer.of(0x00, 0x00))
     // Accepted here, sent at the end of this turn: by then the other thread has ended the connection.

@@ -30,7 +30,7 @@ test('connect is replayed once, to the first listener that comes later', async (
 })
 
 test('closed is replayed once, to the first listener that comes later', async () => {
-  const { connection, link } = await peer.connect()
+  const { connection, link } = await peer.connect({ reconnect: false })
   link.destroy()
   const reason = await connection.closed
   assert.equal(reason.error.code, 'ERR_CONNECTION_LOST')
@@ -99,7 +99,7 @@ test('a closed listener and a logger that throw do not keep disconnect() from en
 })
 
 test('no listener for error is needed: a lost connection throws nothing', async () => {
-  const { connection, link } = await peer.connect()
+  const { connection, link } = await peer.connect({ reconnect: false })
   link.destroy()
   const { error, unsettled } = await connection.closed
   assert.deepEqual(
@@ -124,6 +124,7 @@ test('what CONNACK granted can be read', async () => {
         maximumPacketSize: 1_000,
         serverKeepAlive: 45,
         sessionExpiryInterval: 77,
+        topicAliasMaximum: 8,
       },
     },
   )
@@ -137,6 +138,7 @@ test('what CONNACK granted can be read', async () => {
     maximumQoS: 0,
     retainAvailable: false,
     sessionExpirySeconds: 77,
+    topicAliasMaximum: 8,
     alpnProtocol: 'mqtt',
   })
   await connection.disconnect()

@@ -22,7 +22,10 @@ for (const [what, packet, versions] of [
   ['a PUBLISH whose topic is no UTF-8', bytes(0x30, 0x05, 0, 2, 0xff, 0xfe, 0), [3, 5]],
   ['a PUBLISH with a wildcard in its topic', bytes(0x30, 0x05, 0, 2, 0x61, 0x23, 0), [3, 5]],
   ['a PUBLISH without a topic', bytes(0x30, 0x02, 0, 0), [3]],
-  ['a PUBLISH with a topic alias that was not offered', bytes(0x30, 0x07, 0, 1, 0x61, 3, 0x23, 0, 1), [5]],
+  ['a PUBLISH without a topic', bytes(0x30, 0x03, 0, 0, 0), [5]],
+  ['a PUBLISH with a topic alias that was not offered', bytes(0x30, 0x07, 0, 1, 0x61, 3, 0x23, 0, 33), [5]],
+  ['a PUBLISH with topic alias 0', bytes(0x30, 0x07, 0, 1, 0x61, 3, 0x23, 0, 0), [5]],
+  ['a PUBLISH with a topic alias that stands for nothing', bytes(0x30, 0x06, 0, 0, 3, 0x23, 0, 1), [5]],
   ['a PUBLISH whose properties are longer than itself', bytes(0x30, 0x05, 0, 1, 0x61, 0x7f, 0x01), [5]],
   ['a PUBLISH with an unknown property', bytes(0x30, 0x06, 0, 1, 0x61, 2, 0x7e, 0), [5]],
   ['a PUBACK without a packet id', bytes(0x40, 0x00), [3, 5]],
@@ -40,7 +43,7 @@ for (const [what, packet, versions] of [
 ]) {
   for (const mqttVersion of versions) {
     test(`MQTT ${mqttVersion}: ${what} ends the connection with ERR_PROTOCOL`, async () => {
-      const { connection, link } = await peer.connect({ mqttVersion })
+      const { connection, link } = await peer.connect({ mqttVersion, reconnect: false })
       const publishing = connection.publish('a', '')
       await link.expect('publish')
       link.sendBytes(packet)
@@ -74,7 +77,7 @@ for (const [what, packet] of [
 }
 
 test('a SUBACK with too many codes is ERR_PROTOCOL', async () => {
-  const { connection, link } = await peer.connect()
+  const { connection, link } = await peer.connect({ reconnect: false })
   const subscribing = connection.subscribe('a')
   const { messageId } = await link.expect('subscribe')
   link.send({ cmd: 'suback', messageId, granted: [1, 1, 1] })
@@ -102,14 +105,17 @@ test('packets cut into single bytes are read as they were meant', async () => {
 
 test('what came before the broken packet is handed out', async () => {
   const got = []
-  const { connection, link } = await peer.connect({ onMessage: ({ topic }) => got.push(topic) })
+  const { connection, link } = await peer.connect({
+    reconnect: false,
+    onMessage: ({ topic }) => got.push(topic),
+  })
   link.sendBytes(Buffer.concat([link.encode({ cmd: 'publish', topic: 'a', payload: '' }), bytes(0x00, 0x00)]))
   await connection.closed
   assert.deepEqual(got, ['a'])
 })
 
 test('one connection that ends this way does not touch another', async () => {
-  const broken = await peer.connect()
+  const broken = await peer.connect({ reconnect: false })
   const other = await peer.connect()
   broken.link.sendBytes(bytes(0x00, 0x00))
   await broken.connection.closed

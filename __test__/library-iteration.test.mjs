@@ -124,7 +124,7 @@ test('disconnect() ends a loop that waits', async () => {
 })
 
 test('a lost connection ends the loop with its error, after what was there', async () => {
-  const { connection, link, subscription } = await iterate()
+  const { connection, link, subscription } = await iterate({ reconnect: false })
   link.send(publish('1'), publish('2'))
   link.end()
   const { error } = await connection.closed

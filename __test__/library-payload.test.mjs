@@ -5,7 +5,8 @@ import { startPeer } from './support/scripted-peer.mjs'
 
 const peer = await startPeer()
 after(() => peer.close())
-const { connection, link } = await peer.connect()
+const limits = { publishesPerSecond: false, bytesPerSecond: false }
+const { connection, link } = await peer.connect({ limits })
 after(() => connection.disconnect())
 
 async function sent(payload) {

@@ -32,7 +32,7 @@ test('after disconnect() nothing is left that keeps the process alive', async ()
 
 test('an open connection keeps the process alive until the server ends it', async () => {
   const { exited, until } = runScript(
-    `const connection = await connectWithCustomAuthorizer(input)
+    `const connection = await connectWithCustomAuthorizer({ ...input, reconnect: false })
      console.log('connected')
      connection.on('closed', ({ error }) => console.log(error.code))`,
     peer.where,
@@ -86,7 +86,7 @@ test('unref() lets the process end although the connection is open', async () =>
 
 test('ref() takes unref() back, and both may be called often', async () => {
   const { exited, until } = runScript(
-    `const connection = await connectWithCustomAuthorizer(input)
+    `const connection = await connectWithCustomAuthorizer({ ...input, reconnect: false })
      connection.unref().unref().ref().ref().unref().ref()
      connection.on('closed', () => console.log('closed'))
      console.log('connected')`,
@@ -101,7 +101,7 @@ test('ref() takes unref() back, and both may be called often', async () => {
 test('of two connections each keeps the process alive by itself', async () => {
   const { exited, until } = runScript(
     `const first = await connectWithCustomAuthorizer(input)
-     const second = await connectWithCustomAuthorizer(input)
+     const second = await connectWithCustomAuthorizer({ ...input, reconnect: false })
      first.unref()
      await first.disconnect()
      second.on('closed', () => console.log('closed'))
@@ -127,7 +127,7 @@ test('process.exit with open connections and traffic in both directions does not
            if (++seen === 500) process.exit(7)
          })
        }`,
-      peer.where,
+      { ...peer.where, limits: { publishesPerSecond: false, bytesPerSecond: false } },
     )
     const links = [await peer.welcome(), await peer.welcome()]
     await Promise.all(links.map((link) => link.flood()))

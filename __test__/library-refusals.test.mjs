@@ -202,7 +202,12 @@ test('a server that never answers CONNECT: ERR_CONNECT_TIMEOUT at that stage', a
 })
 
 test('a ping without an answer: ERR_KEEP_ALIVE', async () => {
-  const { connection, link } = await peer.connect({ limits: 'none', keepAliveSeconds: 1, pingTimeoutMs: 20 })
+  const { connection, link } = await peer.connect({
+    limits: 'none',
+    keepAliveSeconds: 1,
+    pingTimeoutMs: 20,
+    reconnect: false,
+  })
   await link.expect('pingreq')
   const { error } = await connection.closed
   hinted(error, { code: 'ERR_KEEP_ALIVE', stage: 'session' })

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { generateKeyPairSync } from 'node:crypto'
+import { subscribe, unsubscribe } from 'node:diagnostics_channel'
+import { once } from 'node:events'
 import { after, test } from 'node:test'
 import { inspect } from 'node:util'
 import { connectWithCustomAuthorizer, signToken } from '../dist/client.js'
@@ -53,7 +55,7 @@ test('no error of connecting, no log record of any level, and no connection show
   first.send({ cmd: 'connack', reasonCode: 0x87 })
   holdsNoSecret(await refused.catch((error) => error))
 
-  const { connection, link } = await peer.connect({ ...credentials, ...log })
+  const { connection, link } = await peer.connect({ ...credentials, ...log, reconnect: false })
   const subscribing = connection.subscribe('a', {}, () => {})
   await link.grant()
   const subscription = await subscribing
@@ -101,6 +103,51 @@ for (const [what, options] of [
     holdsNoSecret(error)
   })
 }
+
+test('neither attempts nor credentials(), a will, an interruption and its diagnostics show a secret', async (t) => {
+  const told = []
+  const tell = (...what) => void told.push(what)
+  const channels = ['attempt', 'connect', 'interrupt', 'resume', 'closed']
+  for (const channel of channels) {
+    subscribe(`custom-authorizer-connect:${channel}`, tell)
+    t.after(() => unsubscribe(`custom-authorizer-connect:${channel}`, tell))
+  }
+  const connecting = connectWithCustomAuthorizer({
+    ...peer.where,
+    limits: 'none',
+    initialConnect: 'retry',
+    reconnect: { minDelayMs: 1, maxDelayMs: 20, spreadMs: 0 },
+    authorizerName: 'Fleet',
+    credentials: (attempt) => {
+      tell(attempt)
+      // The second answer is of the wrong form.
+      return { ...credentials, tokenSignature: attempt.number === 2 ? `${tokenValue} %%` : tokenSignature }
+    },
+    will: { topic: 'gone', payload, properties: { correlationData: payload, userProperties: { payload } } },
+    connectProperties: { userProperties: { payload } },
+    onAttempt: tell,
+    logLevel: 'trace',
+    logger: tell,
+  })
+  const refused = await peer.accept()
+  const { password: sent, will } = await refused.expect('connect')
+  assert.deepEqual([sent.toString(), will.payload.toString()], [password, payload])
+  refused.send({ cmd: 'connack', reasonCode: 0x87 })
+  const first = await peer.welcome()
+  const connection = await connecting
+  for (const event of ['connect', 'interrupt', 'resume', 'closed']) connection.on(event, tell)
+  const resumed = once(connection, 'resume')
+  first.destroy()
+  await peer.welcome()
+  await resumed
+  tell(connection.stats(), connection)
+  await connection.disconnect({ force: true })
+  const texts = shown(told)
+  for (const part of ['ERR_NOT_AUTHORIZED', 'ERR_CREDENTIALS', 'ERR_CONNECTION_LOST', 'downMs']) {
+    assert.ok(texts.includes(part), part)
+  }
+  holdsNoSecret(told)
+})
 
 test('signToken shows no secret', () => {
   for (const [token, key] of [

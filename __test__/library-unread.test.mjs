@@ -48,7 +48,7 @@ test('a subscription that nobody reads becomes a process warning, once', async (
 })
 
 test('an end with an error that nobody watches becomes a process warning', async () => {
-  const { connection, link } = await peer.connect()
+  const { connection, link } = await peer.connect({ reconnect: false })
   const warned = once(process, 'warning')
   link.end()
   const [warning] = await warned
@@ -58,7 +58,7 @@ test('an end with an error that nobody watches becomes a process warning', async
 
 test('an end that somebody watches warns of nothing', async (t) => {
   const warn = t.mock.method(process, 'emitWarning', () => {})
-  const { connection, link } = await peer.connect()
+  const { connection, link } = await peer.connect({ reconnect: false })
   const { closed } = connection
   link.end()
   assert.equal((await closed).error.code, 'ERR_CONNECTION_LOST')

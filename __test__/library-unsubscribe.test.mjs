@@ -144,7 +144,7 @@ test('unsubscribing after the connection has ended is quiet', async () => {
 })
 
 test('a connection that ends while the server is being told is quiet for the one who left', async () => {
-  const { connection, link } = await peer.connect()
+  const { connection, link } = await peer.connect({ reconnect: false })
   const subscription = await subscribe(connection, link, 't', () => {})
   const leaving = subscription.unsubscribe()
   await link.expect('unsubscribe')

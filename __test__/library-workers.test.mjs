@@ -28,7 +28,8 @@ function startWorker(source) {
 }
 
 const BUSY = `
-  const connection = await connectWithCustomAuthorizer(workerData.where)
+  const limits = { publishesPerSecond: false, bytesPerSecond: false }
+  const connection = await connectWithCustomAuthorizer({ ...workerData.where, limits })
   let seen = 0
   connection.on('message', () => {
     connection.publish('out', 'x', { qos: 0 }).catch(() => {})

@@ -238,7 +238,7 @@ function nativeWill(given: Will): NativeWill {
   }
   return {
     topic,
-    payload: payloadBytes(payload),
+    payload: payloadBytes(payload, 'will.payload'),
     qos: qos === 0 || qos === 1 ? qos : 255,
     retain,
     delaySeconds,

@@ -67,7 +67,7 @@ export async function startProxy(port, fate = () => undefined) {
     counts,
     /** Ends every connection there is. */
     cut() {
-      for (const end of [...ends]) end()
+      ends.forEach((end) => end())
     },
     async close() {
       const closed = new Promise((resolve) => server.close(resolve))

@@ -188,3 +188,71 @@ export async function handedOut(connection, link) {
   link.send({ cmd: 'puback', messageId: packet.messageId, reasonCode: 0 })
   await publishing
 }
+
+/** Options of a client that is back at once: under IoT Core's limits two CONNECTs are a second apart. */
+export const AT_ONCE = { limits: 'none', reconnect: { minDelayMs: 1, maxDelayMs: 20, spreadMs: 0 } }
+
+/** Options of a client that stays in its first back-off: it is never seen to come back. */
+export const LATE = {
+  limits: 'none',
+  reconnect: { minDelayMs: 3_600_000, maxDelayMs: 3_600_000, spreadMs: 0, stableAfterMs: 3_600_000 },
+}
+
+/** Closes the next connection once its CONNECT is there, and gives that. */
+export async function turnAway(peer) {
+  const link = await peer.accept()
+  const connect = await link.expect('connect')
+  link.end()
+  return connect
+}
+
+/** Answers the CONNECT of the next connection with a refusal, and gives that CONNECT. */
+export async function refuse(peer, reasonCode = 0x87, properties = undefined) {
+  const link = await peer.accept()
+  const connect = await link.expect('connect')
+  link.send({ cmd: 'connack', returnCode: reasonCode, reasonCode, sessionPresent: false, properties })
+  link.end()
+  return connect
+}
+
+/** Resolves once a client with `onMessage` has written all that it may by now: its PUBACK for a message comes behind. */
+export async function settled(link, messageId = 60_000) {
+  link.send({ cmd: 'publish', topic: 'settled', payload: '', qos: 1, messageId })
+  const puback = await link.expect('puback')
+  if (puback.messageId !== messageId) throw new Error(`expected PUBACK ${messageId}, got ${puback.messageId}`)
+}
+
+/**
+ * A peer for clients that come back, which ends them with itself: a test that fails leaves none that tries for ever.
+ *
+ * `dial` starts a client without waiting for anything; it and `connect` are quick to come back.
+ */
+export async function startEndingPeer(options) {
+  const peer = await startPeer(options)
+  const end = new AbortController()
+  const connections = new Set()
+  const keep = (connection) => connections.add(connection)
+  return {
+    ...peer,
+    dial(given = {}) {
+      const connecting = connectWithCustomAuthorizer({
+        ...peer.where,
+        ...AT_ONCE,
+        signal: end.signal,
+        ...given,
+      })
+      connecting.then(keep, () => {})
+      return connecting
+    },
+    async connect(given = {}, connack = {}) {
+      const connected = await peer.connect({ ...AT_ONCE, signal: end.signal, ...given }, connack)
+      keep(connected.connection)
+      return connected
+    },
+    async close() {
+      end.abort()
+      await Promise.all([...connections].map((connection) => connection.disconnect({ force: true })))
+      await peer.close()
+    },
+  }
+}

@@ -4,18 +4,28 @@ import {
   MqttError,
   connectWithCustomAuthorizer,
   signToken,
+  type AttemptReport,
   type CloseReason,
   type ConnectOptions,
   type Connection,
+  type ConnectionState,
+  type CredentialsAttempt,
   type ErrorCode,
+  type FreshCredentials,
+  type LimitOptions,
   type LogRecord,
   type Message,
   type MessageHandler,
+  type MessageProperties,
   type Negotiated,
+  type PublishProperties,
   type PublishResult,
+  type ReconnectOptions,
   type Stage,
+  type Stats,
   type Subscription,
   type UnsubscribeResult,
+  type Will,
 } from 'custom-authorizer-connect'
 
 /** Fails to compile where the types differ. */
@@ -38,6 +48,8 @@ export async function connecting(): Promise<void> {
     tokenValue: 'token',
     tokenSignature: 'c2ln',
     tokenEncoding: 'percent',
+    credentials: async ({ number }) => ({ password: String(number) }),
+    credentialsTimeoutMs: 30_000,
     tls: { ca: ['-----BEGIN CERTIFICATE-----', new Uint8Array()], caFile: 'ca.pem' },
     keepAliveSeconds: 60,
     pingTimeoutMs: 10_000,
@@ -45,12 +57,18 @@ export async function connecting(): Promise<void> {
     ackTimeoutMs: 60_000,
     cleanSession: false,
     sessionExpirySeconds: 3_600,
-    queue: { maxMessages: 1, maxBytes: 1 },
+    will: { topic: 'gone', payload: 'text' },
+    connectProperties: { userProperties: { sdk: 'mine', tag: ['a', 'b'] } },
+    topicAliases: true,
+    initialConnect: 'fail',
+    reconnect: {},
+    queue: { maxMessages: 1, maxBytes: 1, whenFull: 'drop-oldest', qos0: 'queue' },
     receive: { maxMessages: 1, maxBytes: 1 },
     manualAck: true,
     onMessage: (message) => message.ack(),
     limits: 'none',
     logLevel: 'trace',
+    onAttempt: (attempt) => same<typeof attempt, AttemptReport>(true),
     logger: ({ level, message, time, clientId }) => console.log(level, message, time, clientId),
     signal: AbortSignal.timeout(1_000),
   }
@@ -71,6 +89,163 @@ export async function connecting(): Promise<void> {
   await connectWithCustomAuthorizer({ endpoint: 'host', tls: { rejectUnauthorized: false } })
   // @ts-expect-error -- there is no such level.
   await connectWithCustomAuthorizer({ endpoint: 'host', logLevel: 'fatal' })
+}
+
+export async function freshCredentials(): Promise<void> {
+  const endpoint = 'host'
+  await connectWithCustomAuthorizer({
+    endpoint,
+    authorizerName: 'Auth',
+    tokenKeyName: 'key',
+    credentials: async (attempt) => {
+      same<typeof attempt, CredentialsAttempt>(true)
+      same<typeof attempt.number, number>(true)
+      same<typeof attempt.clientId, string>(true)
+      same<typeof attempt.lastError, MqttError | undefined>(true)
+      same<typeof attempt.signal, AbortSignal>(true)
+      const token = await fetch('https://host/token', { signal: attempt.signal })
+      const fresh: FreshCredentials = {
+        tokenValue: await token.text(),
+        tokenSignature: 'c2ln',
+        expiresAt: new Date(),
+      }
+      return fresh
+    },
+  })
+  await connectWithCustomAuthorizer({
+    endpoint,
+    credentials: () => ({
+      username: 'user',
+      password: Buffer.from('text'),
+      expiresAt: Date.now() + 3_600_000,
+    }),
+  })
+  await connectWithCustomAuthorizer({ endpoint, credentials: () => ({}) })
+
+  // @ts-expect-error -- credentials are what a function returns.
+  await connectWithCustomAuthorizer({ endpoint, credentials: { password: 'text' } })
+  // @ts-expect-error -- a date in text is none.
+  await connectWithCustomAuthorizer({ endpoint, credentials: () => ({ expiresAt: '2030-01-01' }) })
+  // @ts-expect-error -- they are not left out.
+  await connectWithCustomAuthorizer({ endpoint, credentials: async () => {} })
+  // @ts-expect-error -- when they end is for the function to say.
+  await connectWithCustomAuthorizer({ endpoint, expiresAt: new Date() })
+}
+
+export async function reconnecting(): Promise<void> {
+  const endpoint = 'host'
+  const all: ReconnectOptions = {
+    minDelayMs: 1_000,
+    maxDelayMs: 120_000,
+    stableAfterMs: 30_000,
+    spreadMs: 2_000,
+    maxAttempts: 10,
+    stopAfterRefusals: 3,
+    renewAfterSeconds: 3_000,
+  }
+  await connectWithCustomAuthorizer({ endpoint, reconnect: all })
+  await connectWithCustomAuthorizer({ endpoint, reconnect: {}, initialConnect: 'retry' })
+  await connectWithCustomAuthorizer({ endpoint, reconnect: false })
+  const early = await connectWithCustomAuthorizer({ endpoint, initialConnect: 'background' })
+  same<typeof early, Connection>(true)
+  console.log(early.negotiated?.inFlight)
+
+  await connectWithCustomAuthorizer({
+    endpoint,
+    onAttempt: ({ number, error, nextDelayMs }) => {
+      same<typeof number, number>(true)
+      same<typeof error, MqttError | undefined>(true)
+      same<typeof nextDelayMs, number | undefined>(true)
+    },
+  })
+
+  // @ts-expect-error -- it is on as it is, or changed by an object.
+  await connectWithCustomAuthorizer({ endpoint, reconnect: true })
+  // @ts-expect-error -- a misspelt option is found.
+  await connectWithCustomAuthorizer({ endpoint, reconnect: { minDelay: 1_000 } })
+  // @ts-expect-error -- there is no such way.
+  await connectWithCustomAuthorizer({ endpoint, initialConnect: 'lazy' })
+}
+
+export async function bounds(): Promise<void> {
+  const endpoint = 'host'
+  const all: LimitOptions = {
+    publishesPerSecond: false,
+    bytesPerSecond: 1_048_576,
+    inFlight: false,
+    subscriptions: 100,
+  }
+  await connectWithCustomAuthorizer({ endpoint, limits: all })
+  await connectWithCustomAuthorizer({ endpoint, limits: {} })
+  await connectWithCustomAuthorizer({ endpoint, limits: 'aws-iot-core' })
+  await connectWithCustomAuthorizer({ endpoint, queue: { whenFull: 'reject', qos0: 'reject' } })
+
+  // @ts-expect-error -- a limit is turned off by false.
+  await connectWithCustomAuthorizer({ endpoint, limits: { inFlight: true } })
+  // @ts-expect-error -- a misspelt option is found.
+  await connectWithCustomAuthorizer({ endpoint, limits: { inflight: 1 } })
+  // @ts-expect-error -- nothing else is dropped.
+  await connectWithCustomAuthorizer({ endpoint, queue: { whenFull: 'drop-newest' } })
+}
+
+export async function properties(connection: Connection): Promise<void> {
+  const endpoint = 'host'
+  const all: PublishProperties = {
+    contentType: 'application/json',
+    responseTopic: 'answers',
+    correlationData: new Uint8Array(4),
+    userProperties: [
+      ['key', 'value'],
+      ['key', 'another'],
+    ],
+    payloadFormat: 'utf8',
+  }
+  const will: Will = {
+    topic: 'gone',
+    payload: { online: false },
+    qos: 1,
+    retain: true,
+    delaySeconds: 30,
+    properties: all,
+  }
+  await connectWithCustomAuthorizer({ endpoint, will })
+  await connectWithCustomAuthorizer({ endpoint, connectProperties: { userProperties: [['key', 'value']] } })
+  await connection.publish('a/b', 'text', { expiresInMs: 60_000, properties: all })
+  await connection.publish('a/b', 'text', {
+    properties: { correlationData: 'text', userProperties: { key: 'value', other: ['1', '2'] } as const },
+  })
+
+  const answer = await connection.request('ask', { of: 'me' })
+  same<typeof answer, Message>(true)
+  await connection.request('ask', 'text', {
+    responseTopic: 'answers/me',
+    timeoutMs: 1_000,
+    qos: 0,
+    expiresInMs: 1_000,
+    properties: { contentType: 'text/plain' },
+    signal: new AbortController().signal,
+  })
+  const received = answer.properties
+  same<typeof received, MessageProperties | undefined>(true)
+  if (received !== undefined) {
+    same<typeof received.correlationData, Buffer | undefined>(true)
+    same<typeof received.payloadFormat, 'bytes' | 'utf8' | undefined>(true)
+    same<typeof received.expirySeconds, number | undefined>(true)
+    for (const [key, value] of received.userProperties) console.log(key.length, value.length)
+  }
+
+  // @ts-expect-error -- a will has a payload, be it empty.
+  await connectWithCustomAuthorizer({ endpoint, will: { topic: 'gone' } })
+  // @ts-expect-error -- IoT Core has no QoS 2.
+  await connectWithCustomAuthorizer({ endpoint, will: { topic: 'gone', payload: '', qos: 2 } })
+  // @ts-expect-error -- a user property is text.
+  await connection.publish('a/b', 'text', { properties: { userProperties: { count: 1 } } })
+  // @ts-expect-error -- the life of a message is an option of its own.
+  await connection.publish('a/b', 'text', { properties: { messageExpiryInterval: 60 } })
+  // @ts-expect-error -- a request has a payload.
+  await connection.request('ask')
+  // @ts-expect-error -- a subscription does not run out of time by itself.
+  await connection.subscribe('a/+', { timeoutMs: 1_000 })
 }
 
 export async function publishing(connection: Connection): Promise<void> {
@@ -150,17 +325,35 @@ export async function lifeOf(connection: Connection): Promise<void> {
       same<typeof sessionPresent, boolean>(true)
       same<typeof negotiated, Negotiated>(true)
     })
+    .on('interrupt', ({ error }) => same<typeof error, MqttError>(true))
+    .on('resume', ({ sessionPresent, negotiated, downMs }) => {
+      same<typeof sessionPresent, boolean>(true)
+      same<typeof negotiated, Negotiated>(true)
+      same<typeof downMs, number>(true)
+    })
     .once('closed', (reason) => same<typeof reason, CloseReason>(true))
     .on('message', (message) => same<typeof message, Message>(true))
     .on('log', (record) => same<typeof record, LogRecord>(true))
   connection.off('message', () => {})
   // @ts-expect-error -- a message has no such member.
   connection.on('message', (message) => message.body)
+  // @ts-expect-error -- an interruption has no session.
+  connection.on('interrupt', ({ sessionPresent }) => sessionPresent)
 
-  same<Connection['state'], 'connected' | 'disconnecting' | 'closed'>(true)
+  same<Connection['state'], ConnectionState>(true)
+  same<ConnectionState, 'connecting' | 'connected' | 'reconnecting' | 'disconnecting' | 'closed'>(true)
   same<Connection['sessionPresent'], boolean>(true)
   connection.ref().unref()
-  console.log(connection.clientId, connection.stats().pingMs?.toFixed(), connection.negotiated.alpnProtocol)
+  same<Connection['negotiated'], Negotiated | undefined>(true)
+  same<Negotiated['topicAliasMaximum'], number>(true)
+  console.log(connection.clientId, connection.negotiated?.alpnProtocol)
+  // @ts-expect-error -- in the background nothing may have been granted yet.
+  console.log(connection.negotiated.alpnProtocol)
+
+  const stats = connection.stats()
+  same<typeof stats, Stats>(true)
+  same<typeof stats.lastError, MqttError | undefined>(true)
+  console.log(stats.attempts + stats.pacedMs + stats.queued, stats.pingMs?.toFixed())
 
   await connection.disconnect()
   await connection.disconnect({ timeoutMs: 100, force: true })
@@ -180,6 +373,8 @@ export function errors(error: unknown): string {
   same<typeof error.reasonCode, number | undefined>(true)
   same<typeof error.warnings, ReadonlyArray<string> | undefined>(true)
   if (error.code === 'ERR_NOT_AUTHORIZED' && error.retryable) return error.hint
+  if (error.code === 'ERR_CREDENTIALS' && error.stage === 'credentials') return String(error.cause)
+  if (error.code === 'ERR_NO_RESPONSE' || error.code === 'ERR_EXPIRED') return error.code
   // @ts-expect-error -- there is no such code.
   if (error.code === 'ERR_NOT_AUTHORISED') return ''
   return `${error.name}: ${error.reasonString ?? error.message}`

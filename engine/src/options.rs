@@ -12,7 +12,7 @@ use crate::{
     budget::Budget,
     error::{Failure, Result},
     limits::Limits,
-    wire::{Version, Will},
+    wire::{PublishProperties, Version, Will, check_connect_properties},
 };
 
 mod reconnect;
@@ -199,6 +199,7 @@ impl ConnectOptions {
         if version == Version::V311 && !self.user_properties.is_empty() {
             return Err(needs_mqtt_5("connectProperties"));
         }
+        check_connect_properties(&self.user_properties)?;
         if version == Version::V311 && self.topic_aliases == Some(true) {
             return Err(needs_mqtt_5("topicAliases"));
         }
@@ -344,17 +345,13 @@ fn check_will(will: &Will, version: Version, limits: &Limits) -> Result<()> {
             "will.qos must be 0 or 1: IoT Core refuses a connection whose will has QoS 2",
         ));
     }
-    if will.payload.len() > usize::from(u16::MAX) {
-        return Err(Failure::option(format!(
-            "will.payload has {} bytes; MQTT allows 65,535",
-            will.payload.len()
-        )));
+    if version == Version::V311 && will.delay_seconds > 0 {
+        return Err(needs_mqtt_5("will.delaySeconds"));
     }
-    let plain = will.delay_seconds == 0 && will.properties == Default::default();
-    if version == Version::V311 && !plain {
-        return Err(needs_mqtt_5("will.delaySeconds and will.properties"));
+    if version == Version::V311 && will.properties != PublishProperties::default() {
+        return Err(needs_mqtt_5("will.properties"));
     }
-    will.properties.check()
+    will.check(version)
 }
 
 /// The failure for what exists in MQTT 5 only.

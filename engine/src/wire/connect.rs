@@ -77,6 +77,13 @@ pub fn encode_connect(connect: &Connect<'_>, out: &mut BytesMut) -> Result<()> {
     Ok(())
 }
 
+/// Whether CONNECT can carry these user properties.
+pub fn check_connect_properties(user_properties: &[(String, String)]) -> Result<()> {
+    let name = format_args!("{USER_PROPERTIES}");
+    user_properties::check(name, user_properties)?;
+    check_list(name, user_properties::size(user_properties))
+}
+
 fn check(connect: &Connect<'_>, user_name: Option<&[u8]>) -> Result<()> {
     for (name, field) in [
         ("clientId", Some(connect.client_id.as_bytes())),
@@ -94,12 +101,7 @@ fn check(connect: &Connect<'_>, user_name: Option<&[u8]>) -> Result<()> {
         will.check(connect.version)?;
     }
     if connect.version == Version::V5 {
-        let pairs = connect.user_properties;
-        user_properties::check(format_args!("{USER_PROPERTIES}"), pairs)?;
-        check_list(
-            format_args!("{USER_PROPERTIES}"),
-            user_properties::size(pairs),
-        )?;
+        check_connect_properties(connect.user_properties)?;
     }
     if connect.version == Version::V311 && user_name.is_none() && connect.password.is_some() {
         return Err(Failure::option(

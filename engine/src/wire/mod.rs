@@ -29,7 +29,7 @@ mod will;
 pub use will::Will;
 
 mod connect;
-pub use connect::{Connect, encode_connect};
+pub use connect::{Connect, check_connect_properties, encode_connect};
 
 mod outbound_publish;
 pub use outbound_publish::OutboundPublish;

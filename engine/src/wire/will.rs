@@ -29,7 +29,7 @@ impl Will {
     }
 
     /// Checks all that CONNECT of this version says of it.
-    pub(super) fn check(&self, version: Version) -> Result<()> {
+    pub fn check(&self, version: Version) -> Result<()> {
         check_topic(format_args!("will.topic"), &self.topic)?;
         check_field(format_args!("will.payload"), &self.payload)?;
         match version {
