@@ -571,7 +571,10 @@ export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposa
   request(topic: string, payload: Payload, options?: RequestOptions): Promise<Message>
 
   /** Ends every use of these filters on this connection. */
-  unsubscribe(filter: string | ReadonlyArray<string>): Promise<UnsubscribeResult & { packet_id?: number }>
+  unsubscribe(
+    filter: string | ReadonlyArray<string>,
+    options?: { signal?: AbortSignal },
+  ): Promise<UnsubscribeResult & { packet_id?: number }>
 
   /**
    * Ends the connection: waits up to `timeoutMs` for what was accepted to be acknowledged, sends DISCONNECT and closes.

@@ -191,3 +191,21 @@ test('many operations on one signal raise no warning', async () => {
   await Promise.all(publishing)
   await connection.disconnect({ force: true })
 })
+
+test('aborting an unsubscribe that waits rejects with the reason, and nothing of it is sent', async () => {
+  const { connection, link } = await peer.connect({}, { properties: { receiveMaximum: 1 } })
+  const granting = connection.subscribe('a', {}, () => {})
+  await link.grant()
+  await granting
+  const holding = connection.publish('held', '')
+  const next = connection.publish('next', '')
+  const controller = new AbortController()
+  const ending = connection.unsubscribe('a', { signal: controller.signal })
+  controller.abort(new Error('enough'))
+  await assert.rejects(ending, { message: 'enough' })
+  await link.acknowledge()
+  await link.acknowledge()
+  await Promise.all([holding, next])
+  assert.deepEqual(await sentSoFar(connection, link), [])
+  await connection.disconnect()
+})

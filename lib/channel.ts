@@ -190,7 +190,8 @@ export class Channel implements Receiver, Owner {
   }
 
   /** Ends every use of these filters. */
-  unsubscribe(filters: readonly string[]): Promise<Acknowledged> {
+  async unsubscribe(filters: readonly string[], signal: AbortSignal | undefined): Promise<Acknowledged> {
+    signal?.throwIfAborted()
     for (const filter of filters) {
       for (const use of this.#filters.get(filter)?.uses ?? []) {
         this.#detach(use, [filter])
@@ -198,7 +199,7 @@ export class Channel implements Receiver, Owner {
           FilterUse.end(use, undefined)
       }
     }
-    return this.#unsubscribe(filters)
+    return await this.#unsubscribe(filters, signal)
   }
 
   /** From here on nothing is accepted. What the app has consumed up to now, by this very handler too, is acknowledged. */
@@ -480,8 +481,8 @@ export class Channel implements Receiver, Owner {
     }
   }
 
-  #unsubscribe(filters: readonly string[]): Promise<Acknowledged> {
-    return this.#operation(undefined, (token) => this.#native.unsubscribe(token, [...filters]))
+  #unsubscribe(filters: readonly string[], signal?: AbortSignal): Promise<Acknowledged> {
+    return this.#operation(signal, (token) => this.#native.unsubscribe(token, [...filters]))
   }
 
   /** The uses for a message of which the connection's task knew none: their filters may be on their way to it. */

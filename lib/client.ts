@@ -12,6 +12,7 @@ import {
   checkPublishOptions,
   checkRequestOptions,
   checkSubscribeOptions,
+  checkUnsubscribeOptions,
   keyBytes,
   nativeOptions,
 } from './options.js'
@@ -257,8 +258,11 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
 
   async unsubscribe(
     filter: string | readonly string[],
+    options: { signal?: AbortSignal } = {},
   ): Promise<api.UnsubscribeResult & { packet_id?: number }> {
-    const { packetId, codes, said } = await this.#channel.unsubscribe(filterList(filter))
+    checkUnsubscribeOptions(options)
+    const filters = filterList(filter)
+    const { packetId, codes, said } = await this.#channel.unsubscribe(filters, options.signal)
     return { reasonCodes: codes, packet_id: packetId, ...(said !== '' && { reasonString: said }) }
   }
 

@@ -111,6 +111,7 @@ const LIMITS: Record<keyof LimitOptions, Kind> = {
 }
 const CONNECT_PROPERTIES = { userProperties: 'any' } as const
 const SUBSCRIBE: Record<keyof SubscribeOptions, Kind> = { qos: 'number', signal: 'signal' }
+const UNSUBSCRIBE = { signal: 'signal' } as const
 const DISCONNECT = { timeoutMs: 'number', force: 'boolean' } as const
 const TLS = { ca: 'authorities', caFile: 'string' } as const
 const BOUNDS = { maxMessages: 'number', maxBytes: 'number' } as const
@@ -266,6 +267,10 @@ export function checkRequestOptions(options: RequestOptions): void {
 
 export function checkDisconnectOptions(options: { timeoutMs?: number; force?: boolean }): void {
   check(options, DISCONNECT, '')
+}
+
+export function checkUnsubscribeOptions(options: { signal?: AbortSignal }): void {
+  check(options, UNSUBSCRIBE, '')
 }
 
 export function checkSubscribeOptions(options: SubscribeOptions): void {
