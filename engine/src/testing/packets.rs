@@ -3,12 +3,16 @@ use crate::wire::{Version, next_frame};
 /// A packet as a server reads it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Sent {
-    Connect,
+    Connect {
+        /// Whether it starts from nothing.
+        clean: bool,
+    },
     Publish {
         id: u16,
         topic: String,
         payload: Vec<u8>,
         qos: u8,
+        dup: bool,
     },
     PubAck(u16),
     Subscribe {
@@ -35,9 +39,13 @@ pub fn parse(version: Version, bytes: &[u8]) -> Option<(Sent, usize)> {
         }
     };
     let sent = match frame.header >> 4 {
-        1 => Sent::Connect,
+        1 => {
+            body.string();
+            let clean = body.take(2)[1] & 2 != 0;
+            Sent::Connect { clean }
+        }
         3 => {
-            let qos = frame.header >> 1 & 3;
+            let (qos, dup) = (frame.header >> 1 & 3, frame.header & 8 != 0);
             let topic = body.string();
             let id = if qos > 0 { body.u16() } else { 0 };
             properties(&mut body);
@@ -46,6 +54,7 @@ pub fn parse(version: Version, bytes: &[u8]) -> Option<(Sent, usize)> {
                 topic,
                 payload: body.0.to_owned(),
                 qos,
+                dup,
             }
         }
         4 => Sent::PubAck(body.u16()),
@@ -134,6 +143,12 @@ pub mod server {
     pub fn connack(receive_maximum: u16) -> Vec<u8> {
         let properties = receive_maximum.to_be_bytes();
         packet(0x20, &[&[0, 0, 3, 0x21], &properties])
+    }
+
+    /// CONNACK with the session kept, and these properties.
+    pub fn resumed(properties: &[u8]) -> Vec<u8> {
+        let length = properties.len() as u8;
+        packet(0x20, &[&[1, 0, length], properties])
     }
 
     pub fn puback(id: u16) -> Vec<u8> {

@@ -26,7 +26,7 @@ async fn connack_and_what_follows_it_may_be_cut_anywhere() {
         let (near, far) = duplex(1_000);
         let running = start(near, |_| {});
         let mut peer = Peer::new(far);
-        assert_eq!(peer.next().await, Some(Sent::Connect));
+        assert_eq!(peer.next().await, Some(Sent::Connect { clean: true }));
         peer.send(&bytes[..cut]).await;
         // The clock moves once the link has done all that it can.
         tokio::time::sleep(std::time::Duration::from_secs(1)).await;

@@ -52,7 +52,7 @@ impl Stepped {
         stepped
             .session
             .connected(&connack.unwrap(), None, None, Instant::now());
-        assert_eq!(peer.next().await, Some(Sent::Connect));
+        assert_eq!(peer.next().await, Some(Sent::Connect { clean: true }));
         (stepped, peer)
     }
 

@@ -54,7 +54,7 @@ where
 {
     let running = start(near, change);
     let mut peer = Peer::new(far);
-    assert_eq!(peer.next().await, Some(Sent::Connect));
+    assert_eq!(peer.next().await, Some(Sent::Connect { clean: true }));
     peer.send(server::CONNACK).await;
     (running, peer)
 }

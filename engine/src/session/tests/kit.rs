@@ -6,14 +6,14 @@ use tokio::{
     time::Instant,
 };
 
-use super::super::{Command, Filter, Flow, Session, Token};
+use super::super::{Command, Expiry, Filter, Flow, Session, Token};
 use crate::{
-    error::{Code, Failure},
+    error::{Code, Failure, Stage},
     handle::Handle,
     options::ConnectOptions,
     shared::Shared,
     testing::{Recorder, Sent, options, parse_all, server},
-    wire::{Inbound, Version, next_frame, read},
+    wire::{Inbound, PublishProperties, Version, next_frame, read},
 };
 
 pub use crate::testing::Event;
@@ -56,11 +56,30 @@ impl Bench {
     }
 
     pub fn connect(&mut self, connack: &[u8]) {
+        self.connect_until(connack, None);
+    }
+
+    /// With credentials that end so.
+    pub fn connect_until(&mut self, connack: &[u8], expiry: Option<Expiry>) {
         let frame = next_frame(connack, usize::MAX).unwrap().unwrap();
         let Ok(Inbound::ConnAck(connack)) = read(self.version, &frame) else {
             panic!("no CONNACK")
         };
-        self.session.connected(&connack, None, None, self.now);
+        self.session.connected(&connack, None, expiry, self.now);
+    }
+
+    /// The link is gone; the server closed it, or it broke otherwise.
+    pub fn lost(&mut self, closed_by_server: bool) {
+        self.take_commands();
+        let failure = Failure::new(Code::ConnectionLost, Stage::Session, "the test cuts it");
+        self.session
+            .lost(&failure, closed_by_server, self.now, &mut self.events);
+    }
+
+    /// The link breaks, and another follows.
+    pub fn reconnect(&mut self, connack: &[u8]) {
+        self.lost(false);
+        self.connect(connack);
     }
 
     pub fn publish(&mut self, token: Token, qos: u8) {
@@ -70,6 +89,22 @@ impl Bench {
     pub fn publish_on(&mut self, topic: &str, token: Token, qos: u8) {
         self.handle
             .publish(token, topic, b"payload", qos, false)
+            .expect("accepted");
+    }
+
+    /// At QoS 1, on a topic that tells them apart: `m/` and the token.
+    pub fn publish_all(&mut self, tokens: impl IntoIterator<Item = Token>) {
+        for token in tokens {
+            self.publish_on(&format!("m/{token}"), token, 1);
+        }
+    }
+
+    /// Not worth sending after `expires_in`; on a topic like those of [`Self::publish_all`]. Time has to be tokio's.
+    pub fn publish_within(&mut self, token: Token, qos: u8, expires_in: Duration) {
+        let properties = PublishProperties::default();
+        let topic = format!("m/{token}");
+        self.handle
+            .publish_with(token, &topic, b"", qos, false, properties, Some(expires_in))
             .expect("accepted");
     }
 
@@ -113,6 +148,20 @@ impl Bench {
     /// What the session writes now, not flushed yet.
     pub fn write(&mut self) -> Vec<Sent> {
         self.write_behind(0)
+    }
+
+    /// What the session writes now, each packet in a few words.
+    pub fn lines(&mut self) -> Vec<String> {
+        self.write().iter().map(line).collect()
+    }
+
+    /// The bytes that the session writes now.
+    pub fn write_bytes(&mut self) -> BytesMut {
+        self.take_commands();
+        let mut out = BytesMut::new();
+        self.session.write(self.now, &mut out, &mut self.events);
+        self.session.sent(out.len());
+        out
     }
 
     pub fn flushed(&mut self) {
@@ -177,11 +226,7 @@ impl Bench {
     }
 
     pub fn close(&mut self) -> usize {
-        let failure = Failure::new(
-            Code::ConnectionLost,
-            crate::error::Stage::Session,
-            "the test ends it",
-        );
+        let failure = Failure::new(Code::ConnectionLost, Stage::Session, "the test ends it");
         self.session.close(&failure, self.now, &mut self.events)
     }
 
@@ -195,6 +240,20 @@ impl Bench {
                 _ => None,
             })
             .collect()
+    }
+}
+
+/// A packet in a few words.
+fn line(sent: &Sent) -> String {
+    match sent {
+        Sent::Publish { qos: 0, topic, .. } => topic.clone(),
+        Sent::Publish { id, topic, dup, .. } => {
+            format!("{topic} #{id}{}", if *dup { " dup" } else { "" })
+        }
+        Sent::Subscribe { id, filters } => format!("subscribe #{id} {}", filters.join(",")),
+        Sent::Unsubscribe { id, filters } => format!("unsubscribe #{id} {}", filters.join(",")),
+        Sent::PubAck(id) => format!("puback #{id}"),
+        other => format!("{other:?}"),
     }
 }
 

@@ -13,5 +13,7 @@ mod random;
 mod receiving;
 /// SUBSCRIBE and UNSUBSCRIBE.
 mod requests;
+/// What is written again on another link.
+mod resuming;
 /// What happens when time passes.
 mod time;

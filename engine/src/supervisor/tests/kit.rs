@@ -141,7 +141,7 @@ impl Server {
 
     /// Waits for CONNECT and answers.
     pub async fn answer(&mut self, bytes: &[u8]) {
-        assert_eq!(self.next().await, Some(Sent::Connect));
+        assert_eq!(self.next().await, Some(Sent::Connect { clean: true }));
         self.send(bytes).await;
     }
 
