@@ -105,7 +105,7 @@ impl InFlight {
         PACKET_IDS - self.entries.len()
     }
 
-    /// The place in the order that the next [`Self::insert`] will have.
+    /// The place in the order of what is first written next.
     pub(super) fn next_order(&self) -> u64 {
         self.written + 1
     }
@@ -113,10 +113,14 @@ impl InFlight {
     /// Stores what is about to be written under the next free id. The caller has checked [`Self::free_ids`].
     pub(super) fn insert(&mut self, what: Unacknowledged, now: Instant) -> u16 {
         let packet_id = self.next_id();
+        let earlier = match &what {
+            Unacknowledged::Publish(publish) => publish.order,
+            _ => None,
+        };
         self.entries.insert(
             packet_id,
             Entry {
-                order: self.written + 1,
+                order: earlier.unwrap_or(self.next_order()),
                 written: 0,
                 outstanding: false,
                 what,
@@ -246,7 +250,7 @@ impl InFlight {
         }
     }
 
-    /// The session is lost, and all ids with it: gives the publishes with their places in the order.
+    /// The session is lost, and all ids with it: gives the publishes with their places in the order, which they keep.
     pub(super) fn take_publishes(&mut self) -> Vec<(u64, Publish)> {
         self.again.clear();
         self.deadlines.clear();
@@ -256,7 +260,10 @@ impl InFlight {
         self.entries
             .drain()
             .filter_map(|(_, entry)| match entry.what {
-                Unacknowledged::Publish(publish) => Some((entry.order, publish)),
+                Unacknowledged::Publish(mut publish) => {
+                    publish.order = Some(entry.order);
+                    Some((entry.order, publish))
+                }
                 _ => None,
             })
             .collect()

@@ -398,6 +398,7 @@ impl Session {
                     token,
                     packet,
                     expires,
+                    order: None,
                 },
                 events,
             ),

@@ -25,6 +25,9 @@ pub(super) struct Publish {
     pub(super) packet: OutboundPublish,
     /// From when on it is not worth sending.
     pub(super) expires: Option<Instant>,
+    /// The place in the order of what was first written; `None` as long as it was not. It outlives lost sessions, as
+    /// that of a request does.
+    pub(super) order: Option<u64>,
 }
 
 impl Operation {

@@ -230,6 +230,30 @@ fn the_order_outlives_several_lost_sessions() {
 }
 
 #[test]
+fn publishes_and_requests_keep_their_order_over_several_lost_sessions() {
+    let mut bench = Bench::new(|_| {});
+    bench.publish_all([1]);
+    bench.subscribe(2, &["a"]);
+    bench.publish_all([3]);
+    bench.unsubscribe(4, &["b"]);
+    let order = |lines: Vec<String>| -> Vec<String> {
+        let first = |line: &String| line.split(" #").next().unwrap_or_default().to_owned();
+        lines.iter().map(first).collect()
+    };
+    let expected = ["m/1", "subscribe", "m/3", "unsubscribe"];
+    assert_eq!(order(bench.lines()), expected);
+    for _ in 0..3 {
+        bench.reconnect(CONNACK);
+        assert_eq!(order(bench.lines()), expected);
+    }
+    bench.reconnect(&resumed(&[]));
+    let messages_first = ["m/1", "m/3", "subscribe", "unsubscribe"];
+    assert_eq!(order(bench.lines()), messages_first);
+    bench.reconnect(CONNACK);
+    assert_eq!(order(bench.lines()), expected);
+}
+
+#[test]
 fn subscriptions_are_made_again_before_anything_else_in_batches_of_eight() {
     let mut bench = Bench::new(|_| {});
     subscribe_to(&mut bench, 1, 17);
