@@ -183,19 +183,28 @@ impl InFlight {
     }
 
     /// The link is gone. Publishes keep their ids and are to be written again; what else was written is handed out, and
-    /// its ids are free, since no later link can bring its answer.
+    /// its ids are free, since no later link can bring its answer. It comes in the order of writing.
     ///
     /// What was abandoned keeps its id for one more link, on which an answer might still come.
     pub(super) fn suspend(&mut self) -> Vec<Unacknowledged> {
         let mut others = Vec::new();
-        let ids: Vec<u16> = self.entries.keys().copied().collect();
-        for id in ids {
+        let mut ids: Vec<(u64, u16)> = self
+            .entries
+            .iter()
+            .map(|(id, entry)| (entry.order, *id))
+            .collect();
+        ids.sort_unstable();
+        self.again.clear();
+        for (_, id) in ids {
             let Some(entry) = self.entries.get_mut(&id) else {
                 continue;
             };
             let was_outstanding = std::mem::take(&mut entry.outstanding);
             let stays = match entry.what {
-                Unacknowledged::Publish(_) => true,
+                Unacknowledged::Publish(_) => {
+                    self.again.push_back(id);
+                    true
+                }
                 Unacknowledged::Abandoned { publish } => publish && was_outstanding,
                 Unacknowledged::Request { .. } | Unacknowledged::Restore(_) => false,
             };
@@ -213,14 +222,6 @@ impl InFlight {
         self.publishes = 0;
         self.outstanding = 0;
         self.deadlines.clear();
-        let mut again: Vec<(u64, u16)> = self
-            .entries
-            .iter()
-            .filter(|(_, entry)| !entry.what.is_abandoned())
-            .map(|(id, entry)| (entry.order, *id))
-            .collect();
-        again.sort_unstable();
-        self.again = again.into_iter().map(|(_, id)| id).collect();
         others
     }
 

@@ -368,9 +368,11 @@ impl Session {
         let convicted = self
             .suspicion
             .lost(closed_by_server, outstanding, alone, now);
-        for other in self.in_flight.suspend() {
+        for other in self.in_flight.suspend().into_iter().rev() {
             if let Unacknowledged::Restore(filters) = other {
-                self.restore.extend(filters);
+                for filter in filters.into_iter().rev() {
+                    self.restore.push_front(filter);
+                }
             }
         }
         self.queue.retain(Operation::is_whole);

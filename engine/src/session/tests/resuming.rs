@@ -335,6 +335,23 @@ fn an_interrupted_restore_goes_on_even_where_the_session_is_kept_then() {
 }
 
 #[test]
+fn an_interrupted_restore_keeps_its_order() {
+    let mut bench = Bench::new(|_| {});
+    subscribe_to(&mut bench, 1, 80);
+    bench.write();
+    for id in 1..=10 {
+        bench.receive(&suback(id, &[1; 8]));
+    }
+    bench.reconnect(CONNACK);
+    assert_eq!(bench.lines().len(), 10);
+    bench.reconnect(&resumed(&[]));
+    let filters = many(80);
+    for (line, batch) in bench.lines().iter().zip(filters.chunks(8)) {
+        assert!(line.ends_with(&batch.join(",")), "{line}");
+    }
+}
+
+#[test]
 fn a_restore_that_was_never_written_is_made_on_the_next_link() {
     let mut bench = subscribed(&["a"]);
     bench.reconnect(CONNACK);
