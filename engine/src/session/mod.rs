@@ -506,6 +506,11 @@ impl Session {
         self.in_flight.outstanding() > 0 || !self.flushing.is_empty()
     }
 
+    /// Whether nothing is to be written, again or for the first time. What earlier links left counts as waiting.
+    fn has_nothing_to_write(&self) -> bool {
+        self.queue.is_empty() && self.restore.is_empty()
+    }
+
     fn filters_per_packet(&self) -> usize {
         self.options.limits.filters_per_subscribe
     }

@@ -165,12 +165,16 @@ impl Session {
                 kind.answer()
             )));
         }
-        self.suspicion.acknowledged();
         match self.in_flight.remove(ack.packet_id) {
             Some(Unacknowledged::Request { token, first, .. }) => {
                 self.answer_request(token, first..first + count, ack, events);
             }
-            Some(Unacknowledged::Restore(filters)) => self.answer_restore(&filters, ack, events),
+            Some(Unacknowledged::Restore(filters)) => {
+                self.answer_restore(&filters, ack, events);
+                if self.has_nothing_to_write() && self.in_flight.waiting() == 0 {
+                    self.suspicion.acknowledged();
+                }
+            }
             _ => {}
         }
         Ok(())
@@ -185,6 +189,7 @@ impl Session {
     ) {
         // Without the request it was given up, for another of its packets.
         let Some(request) = self.requests.get_mut(&token) else {
+            self.suspicion.acknowledged();
             return;
         };
         request.take_answer(filters, ack, &mut self.subscriptions);
@@ -194,6 +199,7 @@ impl Session {
         let Some(request) = self.requests.remove(&token) else {
             return;
         };
+        self.suspicion.acknowledged();
         self.shared.budget.release(request.size());
         let (id, codes, words) = (ack.packet_id, request.codes(), request.reason_string());
         match (request.kind(), request.refusal()) {

@@ -17,12 +17,12 @@ const SOON: Duration = Duration::from_secs(5);
 /// reconnect it would be closed for ever; a bad link looks alike, and nobody may be blamed for that.
 ///
 /// Suspicion begins after two closes in a row by the server on links that carried an unacknowledged operation and
-/// completed none. From then on operations go out one at a time, until one is acknowledged. One that was out alone at
+/// completed none. From then on operations go out one at a time, until one is completed. One that was out alone at
 /// three such closes, each soon after it was written, is to blame.
 pub(super) struct Suspicion {
     closes: u32,
     suspect: Option<(Suspect, u32)>,
-    /// An operation was acknowledged on this link.
+    /// An operation was completed on this link.
     completed: bool,
     /// When the latest operation was written.
     written: Option<Instant>,
@@ -70,7 +70,9 @@ impl Suspicion {
         self.qos0_written = Some(now);
     }
 
-    /// Any acknowledgement clears it.
+    /// An acknowledgement that completes something clears it. One that does not is given anew on each link, to a
+    /// subscription that is made again or to the first packet of a large request, and would hide for ever what stands
+    /// behind it.
     pub(super) fn acknowledged(&mut self) {
         self.completed = true;
         self.closes = 0;

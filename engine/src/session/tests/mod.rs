@@ -15,5 +15,7 @@ mod receiving;
 mod requests;
 /// What is written again on another link.
 mod resuming;
+/// A server that closes the connection over one operation.
+mod suspecting;
 /// What happens when time passes.
 mod time;
