@@ -20,6 +20,17 @@ use crate::{
 /// Above this many bytes in the link's buffer nothing more is written into it.
 const WRITE_AHEAD: usize = 48 * 1024;
 
+/// What [`Session::write_next`] leaves.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// There may be more to write at once.
+    More,
+    /// The first to go waits for its time.
+    Paced,
+    /// There is nothing, or what there is waits for something else than time.
+    Blocked,
+}
+
 impl Session {
     /// Writes what may be written now: PUBACKs first, then publishes of earlier links, subscriptions to be made again
     /// and what is queued, while the window and the buffer have room. Gives whether anything but PUBACKs was written.
@@ -29,8 +40,16 @@ impl Session {
             encode_puback(packet_id, out);
         }
         let acknowledged = out.len();
+        let mut next = Next::Blocked;
         if !self.renewal.is_draining() {
-            while out.len() < WRITE_AHEAD && self.write_next(now, out, events) {}
+            next = Next::More;
+            while next == Next::More && out.len() < WRITE_AHEAD {
+                next = self.write_next(now, out, events);
+            }
+        }
+        // What waits for something else has no time at which it is due: the link would wake for it over and over.
+        if next != Next::Paced {
+            self.pace.release(now);
         }
         if out.len() > before {
             self.keep_alive.sent(now);
@@ -51,10 +70,10 @@ impl Session {
         self.counters.set(Number::BytesSent, self.sent);
     }
 
-    /// Writes one packet, or settles one operation without; gives whether there may be more.
-    fn write_next(&mut self, now: Instant, out: &mut BytesMut, events: &mut impl Events) -> bool {
+    /// Writes one packet, or settles one operation without.
+    fn write_next(&mut self, now: Instant, out: &mut BytesMut, events: &mut impl Events) -> Next {
         if self.suspicion.is_aroused() && self.is_waiting() {
-            return false;
+            return Next::Blocked;
         }
         // Nothing overtakes what earlier links left unacknowledged.
         if let Some(packet_id) = self.in_flight.next_again() {
@@ -64,35 +83,35 @@ impl Session {
             return self.write_restore(now, out);
         }
         match self.queue.front() {
-            None => {
-                self.pace.release(now);
-                false
-            }
+            None => Next::Blocked,
             Some(Operation::Publish(publish)) => {
                 if let Some(failure) = self.unsendable(publish, now) {
                     self.drop_front(&failure, events);
-                    return true;
+                    return Next::More;
                 }
                 let (qos, len) = (publish.packet.qos(), publish.packet.len());
                 let room =
                     self.in_flight.publishes() < self.opened && self.in_flight.free_ids() > 0;
-                if (qos > 0 && !room) || !self.pace.admit(len, now) {
-                    return false;
+                if qos > 0 && !room {
+                    return Next::Blocked;
+                }
+                if !self.pace.admit(len, now) {
+                    return Next::Paced;
                 }
                 if let Some(Operation::Publish(publish)) = self.queue.pop_front() {
                     self.write_publish(publish, now, out);
                 }
-                true
+                Next::More
             }
             Some(Operation::Request { .. }) => {
                 if let Some(Operation::Request { token, request }) = self.queue.pop_front() {
                     self.begin_request(token, request);
                 }
-                true
+                Next::More
             }
             Some(Operation::Packet { .. }) => {
                 if self.in_flight.free_ids() == 0 {
-                    return false;
+                    return Next::Blocked;
                 }
                 if let Some(Operation::Packet {
                     token,
@@ -102,30 +121,32 @@ impl Session {
                 {
                     self.write_packet(token, first, count, now, out);
                 }
-                true
+                Next::More
             }
         }
     }
 
-    fn write_again(&mut self, packet_id: u16, now: Instant, out: &mut BytesMut) -> bool {
+    fn write_again(&mut self, packet_id: u16, now: Instant, out: &mut BytesMut) -> Next {
         let Some(Unacknowledged::Publish(publish)) = self.in_flight.get(packet_id) else {
-            return false;
+            return Next::Blocked;
         };
-        if self.in_flight.publishes() >= self.opened || !self.pace.admit(publish.packet.len(), now)
-        {
-            return false;
+        if self.in_flight.publishes() >= self.opened {
+            return Next::Blocked;
+        }
+        if !self.pace.admit(publish.packet.len(), now) {
+            return Next::Paced;
         }
         self.suspicion.wrote(now);
         if let Some((packet_id, publish)) = self.in_flight.write_again(now) {
             publish.age(now);
             publish.packet.write(packet_id, true, out);
         }
-        true
+        Next::More
     }
 
-    fn write_restore(&mut self, now: Instant, out: &mut BytesMut) -> bool {
+    fn write_restore(&mut self, now: Instant, out: &mut BytesMut) -> Next {
         if self.in_flight.free_ids() == 0 {
-            return false;
+            return Next::Blocked;
         }
         let most = if self.suspicion.is_aroused() {
             1
@@ -140,7 +161,7 @@ impl Session {
             .filter(|filter| self.subscriptions.get(filter).is_some())
             .collect();
         if filters.is_empty() {
-            return true;
+            return Next::More;
         }
         self.suspicion.wrote(now);
         let packet_id = self.in_flight.insert(Unacknowledged::Restore(filters), now);
@@ -151,7 +172,7 @@ impl Session {
                 .collect();
             encode_subscribe(self.options.version, packet_id, &wanted, out);
         }
-        true
+        Next::More
     }
 
     fn write_publish(&mut self, mut publish: Publish, now: Instant, out: &mut BytesMut) {

@@ -5,6 +5,8 @@ mod kit;
 
 /// The ways to the end.
 mod ending;
+/// The rates and counts of IoT Core.
+mod pacing;
 /// Publishing: outcomes, packet ids, the window.
 mod publishing;
 /// Everything at once, in random order.
