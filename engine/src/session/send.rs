@@ -77,7 +77,7 @@ impl Session {
         }
         // Nothing overtakes what earlier links left unacknowledged.
         if let Some(packet_id) = self.in_flight.next_again() {
-            return self.write_again(packet_id, now, out);
+            return self.write_again(packet_id, now, out, events);
         }
         if !self.restore.is_empty() {
             return self.write_restore(now, out);
@@ -126,10 +126,22 @@ impl Session {
         }
     }
 
-    fn write_again(&mut self, packet_id: u16, now: Instant, out: &mut BytesMut) -> Next {
+    fn write_again(
+        &mut self,
+        packet_id: u16,
+        now: Instant,
+        out: &mut BytesMut,
+        events: &mut impl Events,
+    ) -> Next {
         let Some(Unacknowledged::Publish(publish)) = self.in_flight.get(packet_id) else {
             return Next::Blocked;
         };
+        if let Some(failure) = self.not_granted(publish) {
+            if let Some(Unacknowledged::Publish(publish)) = self.in_flight.remove(packet_id) {
+                self.settle(publish.token, publish.packet.len(), &failure, events);
+            }
+            return Next::More;
+        }
         if self.in_flight.publishes() >= self.opened {
             return Next::Blocked;
         }
@@ -234,15 +246,18 @@ impl Session {
         request.encode(self.options.version, packet_id, first..first + count, out);
     }
 
-    /// Why a message that was accepted cannot be sent now: it is too old, or this link takes less than an earlier one.
+    /// Why a message in the queue cannot be sent now.
     fn unsendable(&self, publish: &Publish, now: Instant) -> Option<Failure> {
-        let Publish {
-            packet, expires, ..
-        } = publish;
-        let topic = || quoted(packet.topic());
-        if expires.is_some_and(|expires| expires <= now) {
+        if publish.expires.is_some_and(|expires| expires <= now) {
             return Some(expired(publish));
         }
+        self.not_granted(publish)
+    }
+
+    /// Why a message that was accepted cannot be sent on this link, which takes less than an earlier one.
+    fn not_granted(&self, publish: &Publish) -> Option<Failure> {
+        let packet = &publish.packet;
+        let topic = || quoted(packet.topic());
         let granted = &self.granted;
         if packet.len() > granted.maximum_packet_size {
             let message = format!(
@@ -274,10 +289,14 @@ impl Session {
     /// The first in the queue ends without being sent.
     fn drop_front(&mut self, failure: &Failure, events: &mut impl Events) {
         if let Some(operation) = self.queue.pop_front() {
-            self.shared.budget.release(operation.size());
-            self.suspicion.forget(operation.token());
-            events.failed(operation.token(), failure);
+            self.settle(operation.token(), operation.size(), failure, events);
         }
+    }
+
+    fn settle(&mut self, token: Token, size: usize, failure: &Failure, events: &mut impl Events) {
+        self.shared.budget.release(size);
+        self.suspicion.forget(token);
+        events.failed(token, failure);
     }
 }
 

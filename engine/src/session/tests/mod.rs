@@ -5,6 +5,10 @@ mod kit;
 
 /// The ways to the end.
 mod ending;
+/// What MQTT 5 adds.
+mod mqtt5;
+/// Without a link.
+mod offline;
 /// The rates and counts of IoT Core.
 mod pacing;
 /// Publishing: outcomes, packet ids, the window.
