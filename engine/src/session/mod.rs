@@ -423,6 +423,9 @@ impl Session {
             Command::Disconnect { timeout } => {
                 let by = now + timeout;
                 self.disconnect_by = Some(self.disconnect_by.map_or(by, |earlier| earlier.min(by)));
+                // No link is to follow this one: what was accepted leaves on it.
+                self.renewal.give_up();
+                self.stop_asking(events);
             }
         }
     }

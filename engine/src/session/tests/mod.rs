@@ -17,6 +17,8 @@ mod publishing;
 mod random;
 /// Messages, credit and PUBACKs.
 mod receiving;
+/// A link that makes room for another with newer credentials.
+mod renewing;
 /// SUBSCRIBE and UNSUBSCRIBE.
 mod requests;
 /// What is written again on another link.
