@@ -8,7 +8,7 @@ use crate::{
     shared::Number,
     testing::{
         packet,
-        server::{puback, publish},
+        server::{CONNACK, puback, publish, resumed, suback},
     },
 };
 
@@ -243,4 +243,99 @@ fn a_second_connack_is_refused() {
     let mut bench = Bench::new(|_| {});
     let failure = bench.refusal(crate::testing::server::CONNACK);
     assert_eq!(failure.code(), Code::Protocol);
+}
+
+// More than one link.
+
+#[test]
+fn what_an_earlier_link_brought_is_never_acknowledged_on_another() {
+    let mut bench = Bench::new(|_| {});
+    bench.receive(&publish(1, "t", b""));
+    bench.receive(&publish(2, "t", b""));
+    bench.consume(0, 1);
+    bench.reconnect(&resumed(&[]));
+    bench.consume(1, 1);
+    assert_eq!(bench.write_acks(), []);
+}
+
+#[test]
+fn what_the_server_sends_again_on_another_link_is_handed_out_and_acknowledged_there() {
+    let mut bench = Bench::new(|_| {});
+    bench.receive(&publish(1, "t", b""));
+    assert_eq!(bench.messages(), [0]);
+    bench.reconnect(&resumed(&[]));
+    bench.receive(&publish(1, "t", b""));
+    assert_eq!(bench.messages(), [1]);
+    // The first holds nothing back, consumed or not.
+    bench.consume(1, 1);
+    assert_eq!(bench.write_acks(), [1]);
+}
+
+#[test]
+fn what_the_server_sends_again_on_the_same_link_is_handed_out_and_acknowledged_once() {
+    let mut bench = Bench::new(|_| {});
+    for _ in 0..3 {
+        bench.receive(&publish(1, "t", b""));
+    }
+    assert_eq!(bench.messages(), [0]);
+    bench.consume(0, 1);
+    assert_eq!(bench.write_acks(), [1]);
+    // The id is free: this is another message.
+    bench.receive(&publish(1, "t", b""));
+    assert_eq!(bench.messages(), [1]);
+    bench.consume(1, 1);
+    assert_eq!(bench.write_acks(), [1]);
+}
+
+#[test]
+fn what_the_server_sends_again_under_another_id_is_another_message() {
+    let mut bench = Bench::new(|_| {});
+    bench.receive(&publish(1, "t", b"x"));
+    bench.receive(&publish(2, "t", b"x"));
+    assert_eq!(bench.messages(), [0, 1]);
+    bench.consume(0, 2);
+    assert_eq!(bench.write_acks(), [1, 2]);
+}
+
+#[test]
+fn a_message_sent_again_takes_no_credit_where_there_is_none() {
+    let mut bench = Bench::new(credit(1));
+    bench.receive(&publish(1, "t", b""));
+    assert_eq!(bench.offer(&publish(1, "t", b"")).unwrap(), Flow::Continue);
+    assert_eq!(bench.offer(&publish(2, "t", b"")).unwrap(), Flow::Stop);
+}
+
+#[test]
+fn messages_of_earlier_links_take_credit_until_they_are_consumed() {
+    let mut bench = Bench::new(credit(2));
+    bench.receive(&publish(1, "t", b""));
+    bench.receive(&publish(2, "t", b""));
+    bench.reconnect(&resumed(&[]));
+    assert_eq!(bench.offer(&publish(1, "t", b"")).unwrap(), Flow::Stop);
+    bench.consume(0, 1);
+    assert!(bench.session.wants_to_read(true, bench.now));
+    bench.receive(&publish(1, "t", b""));
+    assert_eq!(bench.offer(&publish(2, "t", b"")).unwrap(), Flow::Stop);
+    bench.consume(1, 1);
+    bench.receive(&publish(2, "t", b""));
+    bench.consume(2, 2);
+    assert_eq!(bench.write_acks(), [1, 2]);
+}
+
+#[test]
+fn messages_match_subscriptions_of_earlier_links() {
+    let mut bench = Bench::new(|_| {});
+    bench.subscribe(7, &["a/+"]);
+    bench.write();
+    bench.receive(&suback(1, &[1]));
+    for connack in [resumed(&[]), CONNACK.to_vec()] {
+        bench.events.take();
+        bench.reconnect(&connack);
+        // Before it could be made again as well.
+        bench.receive(&publish(0, "a/b", b""));
+        let events = bench.events.take();
+        let matches =
+            |event: &Event| matches!(event, Event::Message { filters, .. } if filters[..] == [7]);
+        assert!(events.iter().all(matches), "{events:?}");
+    }
 }
