@@ -179,7 +179,9 @@ impl Request {
         {
             match self.kind {
                 Kind::Unsubscribe => subscriptions.remove(&requested.filter, requested.number),
-                Kind::Subscribe if *code < 0x80 => subscriptions.grant(&requested.filter),
+                Kind::Subscribe if *code < 0x80 => {
+                    subscriptions.grant(&requested.filter, requested.number)
+                }
                 Kind::Subscribe => subscriptions.refuse(&requested.filter, requested.number),
             }
         }

@@ -22,8 +22,10 @@ struct Entry {
     /// As it was last asked for.
     qos: u8,
     request: u64,
-    /// Whether the server has granted it at least once.
-    granted: bool,
+    /// The first request that the server has granted and not refused since.
+    granted: Option<u64>,
+    /// Whether the latest request has an answer.
+    answered: bool,
 }
 
 impl Subscriptions {
@@ -41,6 +43,7 @@ impl Subscriptions {
         match self.filters.get_mut(filter) {
             Some(entry) => {
                 entry.request = request;
+                entry.answered = false;
                 entry.qos = qos;
                 if entry.id != id {
                     let known = std::mem::replace(&mut entry.id, id);
@@ -60,7 +63,8 @@ impl Subscriptions {
                         id,
                         qos,
                         request,
-                        granted: false,
+                        granted: None,
+                        answered: false,
                     },
                 );
                 if is_pattern(filter) {
@@ -77,15 +81,24 @@ impl Subscriptions {
     }
 
     /// The server has granted the filter.
-    pub(super) fn grant(&mut self, filter: &str) {
+    pub(super) fn grant(&mut self, filter: &str, request: u64) {
         if let Some(entry) = self.filters.get_mut(filter) {
-            entry.granted = true;
+            entry.granted.get_or_insert(request);
+            entry.answered |= entry.request == request;
         }
     }
 
-    /// The server has refused the filter; an earlier grant stands.
+    /// The server has refused the filter. The grant of an earlier request stands; one of the same request does not,
+    /// which was asked for once more on another link.
     pub(super) fn refuse(&mut self, filter: &str, request: u64) {
-        if self.filters.get(filter).is_some_and(|entry| !entry.granted) {
+        let Some(entry) = self.filters.get_mut(filter) else {
+            return;
+        };
+        entry.answered |= entry.request == request;
+        if entry.granted == Some(request) {
+            entry.granted = None;
+        }
+        if entry.granted.is_none() {
             self.remove(filter, request);
         }
     }
@@ -108,7 +121,7 @@ impl Subscriptions {
         let mut granted: Vec<(&Box<str>, u64)> = self
             .filters
             .iter()
-            .filter(|(_, entry)| entry.granted)
+            .filter(|(_, entry)| entry.granted.is_some())
             .map(|(filter, entry)| (filter, entry.request))
             .collect();
         granted.sort_unstable_by_key(|(_, request)| *request);
@@ -118,10 +131,15 @@ impl Subscriptions {
             .collect()
     }
 
-    /// The server has refused to make a subscription again, or is closed for it: it is gone.
+    /// The server has refused to make a subscription again, or has closed for it: it is gone. If it was asked for
+    /// since, the answer to that decides.
     pub(super) fn lose(&mut self, filter: &str) -> Option<FilterId> {
-        let id = self.filters.remove(filter)?.id;
-        self.patterns.retain(|(pattern, _)| **pattern != *filter);
+        let entry = self.filters.get_mut(filter)?;
+        let (id, request) = (entry.id, entry.request);
+        entry.granted = None;
+        if entry.answered {
+            self.remove(filter, request);
+        }
         Some(id)
     }
 
@@ -242,8 +260,8 @@ mod tests {
     #[test]
     fn a_refusal_leaves_an_earlier_grant() {
         let mut subscriptions = Subscriptions::new(true);
-        subscriptions.insert("a", 1, 1);
-        subscriptions.grant("a");
+        let first = subscriptions.insert("a", 1, 1);
+        subscriptions.grant("a", first);
         let again = subscriptions.insert("a", 1, 1);
         subscriptions.refuse("a", again);
         assert_eq!(matching(&subscriptions, "a"), [1]);
@@ -267,11 +285,11 @@ mod tests {
     #[test]
     fn only_what_was_granted_is_made_again_in_the_order_asked() {
         let mut subscriptions = Subscriptions::new(true);
-        for (filter, id) in [("b", 1), ("a", 2), ("c", 3)] {
-            subscriptions.insert(filter, id, 1);
+        for (filter, id) in [("b", 1), ("a", 2)] {
+            let request = subscriptions.insert(filter, id, 1);
+            subscriptions.grant(filter, request);
         }
-        subscriptions.grant("a");
-        subscriptions.grant("b");
+        subscriptions.insert("c", 3, 1);
         assert_eq!(subscriptions.granted(), ["b".into(), "a".into()]);
         assert_eq!(subscriptions.lose("b"), Some(1));
         assert_eq!(subscriptions.granted(), ["a".into()]);

@@ -3,7 +3,7 @@ use crate::{
     error::Code,
     testing::{
         Sent, packet,
-        server::{connack, puback, publish, suback, unsuback},
+        server::{CONNACK, connack, puback, publish, resumed, suback, unsuback},
     },
 };
 
@@ -242,4 +242,39 @@ fn a_puback_does_not_answer_a_request() {
     assert_eq!(bench.events.take(), []);
     bench.receive(&suback(1, &[1]));
     assert_eq!(bench.events.take_outcomes(), [7]);
+}
+
+#[test]
+fn what_one_request_was_granted_and_then_refused_on_another_link_is_gone() {
+    let mut bench = Bench::new(|_| {});
+    let filters = many(9);
+    bench.subscribe(1, &texts(&filters));
+    bench.write();
+    bench.receive(&suback(1, &[1; 8]));
+    // The second packet is not answered any more: the request is asked for as a whole.
+    bench.reconnect(&resumed(&[]));
+    bench.write();
+    bench.receive(&suback(3, &[0x87, 1, 1, 1, 1, 1, 1, 1]));
+    bench.receive(&suback(4, &[1]));
+    assert_eq!(bench.events.take_outcomes(), [1]);
+    assert_eq!(filters_of(&mut bench, "f/0"), [0; 0]);
+    assert_eq!(filters_of(&mut bench, "f/1"), [1]);
+}
+
+#[test]
+fn a_subscription_that_is_asked_for_again_outlives_the_refusal_to_restore_it() {
+    let mut bench = Bench::new(|_| {});
+    bench.subscribe(1, &["a/+"]);
+    bench.write();
+    bench.receive(&suback(1, &[1]));
+    bench.reconnect(CONNACK);
+    bench.write();
+    bench.subscribe(2, &["a/+"]);
+    bench.write();
+    bench.receive(&suback(2, &[0x87]));
+    bench.receive(&suback(3, &[1]));
+    bench.events.take();
+    assert_eq!(filters_of(&mut bench, "a/b"), [2]);
+    bench.reconnect(CONNACK);
+    assert_eq!(bench.lines(), ["subscribe #4 a/+"]);
 }
