@@ -63,6 +63,13 @@ impl Backoff {
         }
     }
 
+    /// A link that had lived so long is followed by another in good order.
+    pub fn after_renewal(&mut self, lived: Duration) {
+        if lived >= self.schedule.stable_after {
+            self.exponent = 0;
+        }
+    }
+
     /// An attempt failed: how long to wait.
     pub fn after_failure(&mut self, cause: Cause) -> Duration {
         if cause == Cause::TakenOver {

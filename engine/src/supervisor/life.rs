@@ -148,6 +148,7 @@ impl<'a, E: Events> Life<'a, E> {
         let now = Instant::now();
         match end {
             End::Renewing => {
+                self.retry.after_renewal(now - since);
                 let answer = self.session.take_answer().and_then(Result::ok);
                 let message = "the connection was ended to be renewed";
                 let over = Failure::new(Code::ConnectionLost, Stage::Session, message);

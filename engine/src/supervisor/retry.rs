@@ -94,6 +94,14 @@ impl Retry {
         Some(self.backoff.after_loss(cause(failure), lived))
     }
 
+    /// A link that had lived so long was ended to be renewed: a success, if it was stable, and no failure in any case.
+    pub(super) fn after_renewal(&mut self, lived: Duration) {
+        if lived >= self.stable_after {
+            self.failures = 0;
+        }
+        self.backoff.after_renewal(lived);
+    }
+
     /// The failure of a link that was lost, with the hint that the pattern of all of them suggests.
     pub(super) fn explain(&mut self, failure: Failure, lived: Duration, silent: bool) -> Failure {
         self.cut = if silent && lived < PING_PONG {
@@ -196,6 +204,20 @@ mod tests {
         assert!(retry.after_loss(&lost, SHORT).is_some());
         assert!(retry.after_failure(&failure(Code::Dns)).is_some());
         assert_eq!(retry.after_failure(&failure(Code::Dns)), None);
+    }
+
+    #[test]
+    fn a_renewal_is_no_failure_and_ends_a_row_of_them() {
+        let mut retry = retry(|options| options.reconnect.max_attempts = Some(3.0));
+        for _ in 0..2 {
+            assert!(retry.after_failure(&failure(Code::Dns)).is_some());
+        }
+        retry.connected();
+        retry.after_renewal(STABLE);
+        for _ in 0..2 {
+            let next = retry.after_failure(&failure(Code::Dns)).expect("another");
+            assert!(next <= Duration::from_secs(3), "{next:?}");
+        }
     }
 
     #[test]

@@ -374,6 +374,22 @@ fn an_unanswered_restore_is_asked_for_again_after_the_ack_timeout() {
     assert_eq!(bench.lines(), ["subscribe #4 a"]);
 }
 
+#[test]
+fn behind_a_loss_the_window_opens_with_each_acknowledgement() {
+    let mut bench = Bench::new(|_| {});
+    bench.publish_all(0..500);
+    assert_eq!(bench.write().len(), 500, "a first link takes all at once");
+    for connack in [resumed(&[]), CONNACK.to_vec()] {
+        bench.reconnect(&connack);
+        let first = bench.write_ids();
+        assert_eq!(first.len(), 32);
+        for id in &first[..10] {
+            bench.receive(&puback(*id));
+            assert_eq!(bench.write().len(), 2);
+        }
+    }
+}
+
 // Requests.
 
 #[test]
