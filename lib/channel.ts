@@ -10,7 +10,7 @@ import type {
   PublishOptions,
   PublishResult,
 } from '../index.js'
-import { CredentialsSource } from './credentials.js'
+import type { CredentialsSource } from './credentials.js'
 import {
   environment,
   hold,
@@ -102,7 +102,10 @@ export class Channel implements Receiver, Owner {
   constructor(face: Face, options: ChannelOptions, connect: NativeOptions) {
     this.#face = face
     this.#options = options
-    if (options.credentials !== undefined) this.#credentials = new CredentialsSource(options.credentials)
+    if (options.credentials !== undefined) {
+      const { CredentialsSource: Source } = require('./credentials.js') as typeof import('./credentials.js')
+      this.#credentials = new Source(options.credentials)
+    }
     this.#index = register(this)
     const connection = native.connectWithCustomAuthorizer(environment, this.#index, connect)
     if ('code' in connection) {

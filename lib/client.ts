@@ -17,7 +17,7 @@ import {
   nativeOptions,
 } from './options.js'
 import { payloadBytes } from './payload.js'
-import { Requests } from './requests.js'
+import type { Requests } from './requests.js'
 import { onAbort } from './signals.js'
 
 export { MqttError }
@@ -63,7 +63,8 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   #watched = false
   readonly #channel: Channel
   readonly #established: Promise<this>
-  readonly #requests: Requests
+  /** Made with the first one. */
+  #requests: Requests | undefined
   #state: api.ConnectionState = 'connecting'
   #connected: { sessionPresent: boolean; negotiated: api.Negotiated } | undefined
   /** Whether the app has the connection, or is about to. */
@@ -125,7 +126,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
         this.#state = 'closed'
         this.#upSince = undefined
         this.#lastError = error ?? this.#lastError
-        this.#requests.end(error)
+        this.#requests?.end(error)
         fail(error ?? new Error('connecting was aborted'))
         close(reason)
         if (!this.#held) return
@@ -155,12 +156,6 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
       },
       connect,
     )
-    const channel = this.#channel
-    this.#requests = new Requests({
-      clientId: channel.clientId,
-      publish: (topic, payload, publishing) => this.publish(topic, payload, publishing),
-      listen: async (topic, handler) => (await channel.subscribe([topic], 1, handler, undefined)).use,
-    })
     EventEmitter.prototype.on.call(this, 'newListener', (event: string) => this.#listenerComes(event))
   }
 
@@ -268,6 +263,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
 
   async request(topic: string, payload: api.Payload, options: api.RequestOptions = {}): Promise<api.Message> {
     checkRequestOptions(options)
+    this.#requests ??= this.#makeRequests()
     return await this.#requests.request(topic, payload, options)
   }
 
@@ -309,6 +305,17 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   [inspect.custom](): string {
     const { clientId, state, sessionPresent } = this
     return `Connection ${inspect({ clientId, state, sessionPresent })}`
+  }
+
+  #makeRequests(): Requests {
+    // Not at import, which most of a short process is.
+    const { Requests: Made } = require('./requests.js') as typeof import('./requests.js')
+    const channel = this.#channel
+    return new Made({
+      clientId: channel.clientId,
+      publish: (topic, payload, options) => this.publish(topic, payload, options),
+      listen: async (topic, handler) => (await channel.subscribe([topic], 1, handler, undefined)).use,
+    })
   }
 
   #tell(event: Told, payload: object): void {

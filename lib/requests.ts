@@ -1,5 +1,4 @@
 // Requests and their answers (MQTT 5 section 4.10).
-import { randomBytes } from 'node:crypto'
 import type { Message, Payload, PublishOptions, RequestOptions } from '../index.js'
 import { MqttError, closed, invalidOption } from './errors.js'
 import { onAbort } from './signals.js'
@@ -50,7 +49,8 @@ export class Requests {
     signal?.throwIfAborted()
     if (this.#ended !== undefined) throw this.#ended.error ?? closed()
 
-    const correlationData = randomBytes(16)
+    // The global one: `node:crypto` would cost every import of the package some milliseconds.
+    const correlationData = Buffer.from(crypto.getRandomValues(new Uint8Array(16)))
     const id = correlationData.toString('hex')
     let abort: (() => void) | undefined
     let timer: NodeJS.Timeout | undefined
