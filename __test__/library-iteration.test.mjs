@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { after, test } from 'node:test'
 import { sentSoFar, startPeer } from './support/scripted-peer.mjs'
 
@@ -188,5 +189,22 @@ test('publishing in a loop without credit goes on: acknowledgements never wait b
     await connection.publish('answer', value.payload)
   }
   assert.deepEqual(await answering, ['1', '2', '3'])
+  await connection.disconnect()
+})
+
+test('a loop can be left while the connection is lost', async () => {
+  const { connection, link } = await peer.connect({ reconnect: { minDelayMs: 100_000 } })
+  const granting = connection.subscribe('a')
+  await link.grant()
+  const subscription = await granting
+  link.send({ cmd: 'publish', topic: 'a', payload: '' })
+  for await (const message of subscription) {
+    assert.equal(message.topic, 'a')
+    const lost = once(connection, 'interrupt')
+    link.destroy()
+    await lost
+    break
+  }
+  assert.equal(connection.state, 'reconnecting')
   await connection.disconnect()
 })

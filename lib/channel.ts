@@ -10,6 +10,7 @@ import type {
   PublishOptions,
   PublishResult,
 } from '../index.js'
+import { Credit } from './credit.js'
 import type { CredentialsSource } from './credentials.js'
 import {
   environment,
@@ -21,6 +22,7 @@ import {
   type Receiver,
 } from './environment.js'
 import { MqttError, closed } from './errors.js'
+import { Filters } from './filters.js'
 import { ReceivedMessage } from './message.js'
 import {
   native,
@@ -63,14 +65,6 @@ export interface Acknowledged {
   said: string
 }
 
-interface FilterEntry {
-  readonly filter: string
-  readonly id: number
-  /** The highest QoS that any use has asked for, so that a later one takes nothing from an earlier. */
-  qos: number
-  readonly uses: Set<FilterUse>
-}
-
 /** How long after CONNACK a message that nobody wants waits for somebody: a resumed session delivers at once. */
 const CLAIM_MS = 5_000
 const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const
@@ -82,20 +76,16 @@ export class Channel implements Receiver, Owner {
   readonly #index: number
   readonly #credentials: CredentialsSource | undefined
   readonly #slots = new Slots()
-  readonly #filters = new Map<string, FilterEntry>()
-  readonly #filtersById = new Map<number, FilterEntry>()
-  #nextFilterId = 0
+  readonly #filters = new Filters()
+  readonly #credit: Credit
   #flushing = false
-  #flushingLater = false
-  /** A message is being handed out. */
-  #delivering = false
-  #consumedFrom = 0
-  #consumedCount = 0
   #unclaimed: ReceivedMessage[] | undefined = []
   #claimTimer: NodeJS.Timeout | undefined
   #dropped = 0
   #referenced = true
   #open = true
+  /** Whether there is a connection at the moment. */
+  #online = false
   #ending = false
 
   /** Starts to connect. Throws an MqttError where an option cannot work. */
@@ -113,6 +103,7 @@ export class Channel implements Receiver, Owner {
       throw new MqttError(connection)
     }
     this.#native = connection
+    this.#credit = new Credit(connection, options.creditBatch, () => this.#flushSoon())
     hold()
   }
 
@@ -154,7 +145,7 @@ export class Channel implements Receiver, Owner {
   ): Promise<{ use: FilterUse; packetId: number }> {
     signal?.throwIfAborted()
     const use = new FilterUse(this, filters, handler)
-    const entries = filters.map((filter) => this.#enter(filter))
+    const entries = filters.map((filter) => this.#filters.enter(filter))
     const ids = Uint32Array.from(entries, (entry) => entry.id)
     const highest = Uint8Array.from(entries, (entry) => Math.max(qos, entry.qos))
     let accepted = false
@@ -180,7 +171,7 @@ export class Channel implements Receiver, Owner {
       const refused = new Set(
         filters.filter((_, index) => refusal !== undefined && refusal.codes[index] >= 0x80),
       )
-      const unused = this.#detach(use, filters).filter((filter) => !refused.has(filter))
+      const unused = this.#filters.detach(use, filters).filter((filter) => !refused.has(filter))
       if (accepted && this.#open && unused.length > 0) void this.#unsubscribe(unused).catch(ignore)
       FilterUse.abandon(use)
       throw refusal?.error ?? error
@@ -196,10 +187,9 @@ export class Channel implements Receiver, Owner {
   async unsubscribe(filters: readonly string[], signal: AbortSignal | undefined): Promise<Acknowledged> {
     signal?.throwIfAborted()
     for (const filter of filters) {
-      for (const use of this.#filters.get(filter)?.uses ?? []) {
-        this.#detach(use, [filter])
-        if (use.filters.every((other) => !this.#filters.get(other)?.uses.has(use)))
-          FilterUse.end(use, undefined)
+      for (const use of this.#filters.usesOf(filter)) {
+        this.#filters.detach(use, [filter])
+        if (this.#filters.of(use).length === 0) FilterUse.end(use, undefined)
       }
     }
     return await this.#unsubscribe(filters, signal)
@@ -275,30 +265,29 @@ export class Channel implements Receiver, Owner {
   }
 
   message(arrival: Arrival): void {
-    const message = new ReceivedMessage(arrival, this.#options.manualAck, this.#consumed)
+    const message = new ReceivedMessage(arrival, this.#options.manualAck, this.#credit.consumed)
     const { filters } = arrival
-    const uses =
-      filters.length > 0
-        ? usesOf(filters.map((id) => this.#filtersById.get(id)))
-        : this.#usesMatching(message.topic)
+    const uses = filters.length > 0 ? this.#filters.usesOfIds(filters) : this.#usesMatching(message.topic)
     const listened = this.#isListened()
     let taken = listened
-    this.#delivering = true
+    this.#credit.delivering = true
     for (const use of uses) taken = FilterUse.deliver(use, message, listened) || taken
     if (listened) this.#offer(message)
     if (taken) ReceivedMessage.release(message)
     // With a filter of its own it was wanted, and the use has ended since.
     else if (filters.length > 0 || uses.length > 0) ReceivedMessage.drop(message)
     else this.#keepUnclaimed(message)
-    this.#delivering = false
+    this.#credit.delivering = false
   }
 
   connected(connected: NativeConnected): void {
+    this.#online = true
     this.#claimTimer ??= setTimeout(() => this.#dropUnclaimed(), CLAIM_MS).unref()
     this.#face.connected(connected)
   }
 
   interrupted(failure: NativeFailure): void {
+    this.#online = false
     this.#face.interrupted(this.#error(failure))
   }
 
@@ -321,12 +310,12 @@ export class Channel implements Receiver, Owner {
 
   /** The server does not take a filter again. Loops throw why; of handlers nobody else would hear. */
   subscriptionLost(filterId: number, failure: NativeFailure): void {
-    const entry = this.#filtersById.get(filterId)
+    const entry = this.#filters.get(filterId)
     if (entry === undefined) return
     const error = this.#error(failure)
-    for (const use of usesOf([entry])) {
-      this.#detach(use, [entry.filter])
-      const rest = use.filters.filter((filter) => this.#filters.get(filter)?.uses.has(use))
+    for (const use of this.#filters.usesOf(entry.filter)) {
+      this.#filters.detach(use, [entry.filter])
+      const rest = this.#filters.of(use)
       if (!FilterUse.isHandled(use) || rest.length === 0) {
         FilterUse.end(use, error)
         void this.#leave(use, rest).catch(ignore)
@@ -343,16 +332,17 @@ export class Channel implements Receiver, Owner {
   closed(failure: NativeFailure | undefined, unsettled: number): void {
     const error = failure && this.#error(failure, this.#native.warnings)
     this.#credentials?.expire()
-    const told = unsettled > 0 || usesOf([...this.#filters.values()]).some(FilterUse.isRead)
+    const uses = this.#filters.usesWhere(() => true)
+    const told = unsettled > 0 || uses.some(FilterUse.isRead)
     this.#open = false
+    this.#online = false
     clearTimeout(this.#claimTimer)
     unregister(this.#index)
     if (this.#referenced) release()
     // What was accepted while the task was ending: it has had no outcome.
     this.#slots.rejectAll(() => error ?? closed())
-    for (const { uses } of this.#filters.values()) for (const use of uses) FilterUse.end(use, error)
+    for (const use of uses) FilterUse.end(use, error)
     this.#filters.clear()
-    this.#filtersById.clear()
     this.#face.closed(error === undefined ? { unsettled } : { error, unsettled }, told)
   }
 
@@ -420,64 +410,20 @@ export class Channel implements Receiver, Owner {
     queueMicrotask(this.#flush)
   }
 
-  /** Once all microtasks have run: whoever reads in a loop has read what there is. */
-  #flushLater(): void {
-    if (this.#flushingLater) return
-    this.#flushingLater = true
-    setImmediate(() => {
-      this.#flushingLater = false
-      this.#flush()
-    })
-  }
-
   readonly #flush = (): void => {
     this.#flushing = false
-    if (this.#consumedCount > 0) {
-      this.#native.consumed(this.#consumedFrom, this.#consumedCount)
-      this.#consumedCount = 0
-    }
+    this.#credit.hand()
     this.#native.flush()
   }
 
-  readonly #consumed = (number: number): void => {
-    if (this.#consumedCount > 0 && number !== (this.#consumedFrom + this.#consumedCount) >>> 0) {
-      this.#native.consumed(this.#consumedFrom, this.#consumedCount)
-      this.#consumedCount = 0
-    }
-    if (this.#consumedCount++ === 0) this.#consumedFrom = number
-    // What handlers consume in one drain goes back together; a loop consumes one message in each microtask.
-    if (this.#delivering) this.#flushSoon()
-    else if (this.#consumedCount >= this.#options.creditBatch) this.#flush()
-    else this.#flushLater()
-  }
-
-  #enter(filter: string): FilterEntry {
-    let entry = this.#filters.get(filter)
-    if (entry === undefined) {
-      entry = { filter, id: this.#nextFilterId++, qos: 0, uses: new Set() }
-      this.#filters.set(filter, entry)
-      this.#filtersById.set(entry.id, entry)
-    }
-    return entry
-  }
-
-  /** Takes a use off filters; gives those that have none left. */
-  #detach(use: FilterUse, filters: readonly string[]): string[] {
-    return filters.filter((filter) => {
-      const entry = this.#filters.get(filter)
-      entry?.uses.delete(use)
-      if (entry === undefined || entry.uses.size > 0) return false
-      this.#filters.delete(filter)
-      this.#filtersById.delete(entry.id)
-      return true
-    })
-  }
-
   async #leave(use: FilterUse, filters: readonly string[]): Promise<void> {
-    const unused = this.#detach(use, filters)
+    const unused = this.#filters.detach(use, filters)
     if (unused.length === 0 || !this.#open) return
+    const told = this.#unsubscribe(unused)
+    // Without a connection the server hears of it later: nobody has to wait for that to leave a loop.
+    if (!this.#online) return void told.catch(ignore)
     try {
-      await this.#unsubscribe(unused)
+      await told
     } catch (error) {
       // With the connection the subscription has ended too.
       if (this.#open && (error as MqttError).code !== 'ERR_CLOSED') throw error
@@ -490,8 +436,7 @@ export class Channel implements Receiver, Owner {
 
   /** The uses for a message of which the connection's task knew none: their filters may be on their way to it. */
   #usesMatching(topic: string): readonly FilterUse[] {
-    const entries = [...this.#filters.values()]
-    return usesOf(entries.filter(({ filter }) => this.#native.matches(filter, topic)))
+    return this.#filters.usesWhere((filter) => this.#native.matches(filter, topic))
   }
 
   /** Whether somebody wants all messages. */
@@ -568,12 +513,6 @@ class Refusal extends Error {
   ) {
     super(error.message)
   }
-}
-
-/** Each use once, as they are now: handlers may come and go while the list is walked. */
-function usesOf(entries: readonly (FilterEntry | undefined)[]): readonly FilterUse[] {
-  if (entries.length === 1) return [...(entries[0]?.uses ?? [])]
-  return [...new Set(entries.flatMap((entry) => [...(entry?.uses ?? [])]))]
 }
 
 function ignore(): void {}
