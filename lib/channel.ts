@@ -67,6 +67,8 @@ export interface Acknowledged {
 
 /** How long after CONNACK a message that nobody wants waits for somebody: a resumed session delivers at once. */
 const CLAIM_MS = 5_000
+/** Failures of a subscribe that leave nothing at the server. */
+const UNASKED: unknown[] = ['ERR_LIMIT', 'ERR_SUSPECTED_POLICY']
 const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const
 
 export class Channel implements Receiver, Owner {
@@ -167,12 +169,13 @@ export class Channel implements Receiver, Owner {
       return { use, packetId }
     } catch (error) {
       const refusal = error instanceof Refusal ? error : undefined
-      // Without an answer the server may have granted them all, or be about to.
+      // Without an answer the server may have granted them all, or be about to: unless it was never asked.
       const refused = new Set(
         filters.filter((_, index) => refusal !== undefined && refusal.codes[index] >= 0x80),
       )
       const unused = this.#filters.detach(use, filters).filter((filter) => !refused.has(filter))
-      if (accepted && this.#open && unused.length > 0) void this.#unsubscribe(unused).catch(ignore)
+      const asked = accepted && !UNASKED.includes((error as { code?: unknown }).code)
+      if (asked && this.#open && unused.length > 0) void this.#unsubscribe(unused).catch(ignore)
       FilterUse.abandon(use)
       throw refusal?.error ?? error
     }

@@ -63,6 +63,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   #watched = false
   readonly #channel: Channel
   readonly #established: Promise<this>
+  readonly #mqttVersion: number
   /** Made with the first one. */
   #requests: Requests | undefined
   #state: api.ConnectionState = 'connecting'
@@ -89,6 +90,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     // Where nobody waits for it, its failure is told by `closed`.
     this.#established.catch(() => {})
     this.#held = options.initialConnect === 'background'
+    this.#mqttVersion = options.mqttVersion ?? 5
     const { logger, onAttempt } = options
     const face: Face = {
       connected: (connected) => {
@@ -263,6 +265,9 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
 
   async request(topic: string, payload: api.Payload, options: api.RequestOptions = {}): Promise<api.Message> {
     checkRequestOptions(options)
+    if (this.#mqttVersion === 3) {
+      throw invalidOption('request(): MQTT 3.1.1 has no requests and answers; use mqttVersion: 5')
+    }
     this.#requests ??= this.#makeRequests()
     return await this.#requests.request(topic, payload, options)
   }
