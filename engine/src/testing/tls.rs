@@ -60,7 +60,21 @@ fn key() -> KeyPair {
     KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
 }
 
-/// A server on a port of its own that takes one connection.
+/// A server that takes connections as its test wants them.
+pub struct Listener {
+    listener: TcpListener,
+    acceptor: TlsAcceptor,
+}
+
+impl Listener {
+    /// The next connection, after its handshake.
+    pub async fn next(&mut self) -> TlsStream<TcpStream> {
+        let (stream, _) = self.listener.accept().await.unwrap();
+        self.acceptor.accept(stream).await.unwrap()
+    }
+}
+
+/// A server on a port of its own, which takes one connection unless it listens on.
 pub struct Endpoint {
     pub port: u16,
     task: JoinHandle<()>,
@@ -78,6 +92,21 @@ impl Endpoint {
             drop(listener);
             play(stream).await;
         });
+        Self { port, task }
+    }
+
+    /// Hands over the listener, for as many connections as `play` takes.
+    pub async fn listening<F: Future<Output = ()> + Send>(
+        config: Arc<ServerConfig>,
+        play: impl FnOnce(Listener) -> F + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let listener = Listener {
+            listener,
+            acceptor: TlsAcceptor::from(config),
+        };
+        let task = tokio::spawn(async move { play(listener).await });
         Self { port, task }
     }
 

@@ -14,7 +14,7 @@ use crate::{
     handle::Handle,
     options::ConnectOptions,
     supervisor::connect,
-    testing::{Authority, Endpoint, Event, Recorder, Sent, options, parse},
+    testing::{Authority, Endpoint, Event, Listener, Recorder, Sent, options, parse},
     wire::Version,
 };
 
@@ -110,6 +110,45 @@ pub async fn against<F: Future<Output = ()> + Send>(
     let endpoint = Endpoint::tls(config, async move |stream| play(Server::new(stream)).await).await;
     let running = start(endpoint.port, &authority, change);
     (running, endpoint)
+}
+
+/// Connects again and again, as soon as it may, to a server that plays `play`.
+pub async fn reconnecting<F: Future<Output = ()> + Send>(
+    change: impl FnOnce(&mut ConnectOptions),
+    play: impl FnOnce(Servers) -> F + Send + 'static,
+) -> (Running, Endpoint) {
+    let authority = Authority::new();
+    let config = authority.server_config(&["mqtt"], |_| {});
+    let play = async move |listener| play(Servers(listener)).await;
+    let endpoint = Endpoint::listening(config, play).await;
+    let running = start(endpoint.port, &authority, |options| {
+        options.limits = Some("none".to_owned());
+        options.reconnect.never = false;
+        options.reconnect.min_delay_ms = Some(0.0);
+        options.reconnect.max_delay_ms = Some(1.0);
+        options.reconnect.spread_ms = Some(0.0);
+        change(options);
+    });
+    (running, endpoint)
+}
+
+/// The server's ends of the connections that follow each other.
+pub struct Servers(Listener);
+
+impl Servers {
+    pub async fn next(&mut self) -> Server {
+        Server::new(self.0.next().await)
+    }
+
+    /// The next connection, after CONNECT and this answer; gives whether it starts clean, too.
+    pub async fn answer(&mut self, bytes: &[u8]) -> (Server, bool) {
+        let mut server = self.next().await;
+        let Some(Sent::Connect { clean }) = server.next().await else {
+            panic!("no CONNECT")
+        };
+        server.send(bytes).await;
+        (server, clean)
+    }
 }
 
 /// The server's end of a connection.

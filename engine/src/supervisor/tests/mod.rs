@@ -5,5 +5,7 @@ mod kit;
 
 /// What can go wrong on the way to CONNACK, each with its code and stage.
 mod connecting;
+/// One link after another.
+mod reconnecting;
 /// Operations before, during and after; panics.
 mod settling;
