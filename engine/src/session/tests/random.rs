@@ -8,7 +8,7 @@ use fastrand::Rng;
 use super::kit::{Bench, Event};
 use crate::testing::{
     Sent,
-    server::{PINGRESP, connack, puback, puback_with, publish, suback, unsuback},
+    server::{PINGRESP, connack, puback, puback_with, publish, resumed, suback, unsuback},
 };
 
 const STEPS: usize = 3_000;
@@ -22,6 +22,14 @@ struct Chaos {
     open: BTreeSet<u32>,
     /// What the server has to answer, by packet id.
     unanswered: BTreeMap<u16, Sent>,
+    /// Publishes of earlier links of this session that the server has not answered: number, and the link that last
+    /// brought it.
+    known: BTreeMap<u16, (usize, usize)>,
+    /// The number of the link, or of the one that comes next.
+    link: usize,
+    online: bool,
+    /// Numbers of the publishes that this session has brought.
+    brought: BTreeSet<usize>,
     accepted: usize,
     settled: usize,
     arrived: u32,
@@ -42,6 +50,10 @@ fn every_accepted_operation_has_exactly_one_outcome() {
             bench,
             open: BTreeSet::new(),
             unanswered: BTreeMap::new(),
+            known: BTreeMap::new(),
+            link: 0,
+            online: true,
+            brought: BTreeSet::new(),
             accepted: 0,
             settled: 0,
             arrived: 0,
@@ -59,39 +71,84 @@ fn every_accepted_operation_has_exactly_one_outcome() {
         assert_eq!(chaos.bench.shared.budget.messages(), 0, "seed {seed}");
         assert_eq!(chaos.settled, chaos.accepted);
         assert!(chaos.accepted > 200, "seed {seed} did nothing");
+        assert!(chaos.link > 10, "seed {seed} has too few links");
     }
 }
 
 impl Chaos {
     fn step(&mut self) {
-        match self.rng.u8(..20) {
-            0..5 => self.ask(),
-            5..8 => self.write(),
-            8 => self.bench.flushed(),
-            9..13 => self.answer(),
-            13 => self.answer_wrongly(),
-            14 => self.send_message(),
-            15 => {
-                let from = self.rng.u32(..self.arrived.max(1));
-                let count = self.rng.u32(..8);
-                self.bench.consume(from, count);
-            }
-            16 => {
-                let token = self.rng.u32(..TOKENS);
-                self.bench.handle.withdraw(token);
-                self.bench.take_commands();
-            }
-            17 => {
+        if !self.online {
+            return self.wait();
+        }
+        match self.rng.u8(..80) {
+            0..20 => self.ask(),
+            20..32 => self.write(),
+            32..36 => self.bench.flushed(),
+            36..50 => self.answer(),
+            50..52 => self.answer_late(),
+            52..56 => self.answer_wrongly(),
+            56..60 => self.send_message(),
+            60..64 => self.consume(),
+            64..68 => self.withdraw(),
+            68..72 => {
                 let time = Duration::from_millis(self.rng.u64(..900));
                 let _pings = self.bench.pass(time).expect("pings are answered");
                 self.bench.receive(PINGRESP);
             }
-            18 => self.bench.take_commands(),
-            _ => {
+            72..75 => self.bench.take_commands(),
+            75..79 => {
                 let stopped = self.rng.bool();
                 self.bench.session.wants_to_read(stopped, self.bench.now);
             }
+            _ => self.lose(),
         }
+    }
+
+    /// A step without a link.
+    fn wait(&mut self) {
+        match self.rng.u8(..8) {
+            0..3 => self.ask(),
+            3 => self.consume(),
+            4 => self.withdraw(),
+            5 => self.bench.now += Duration::from_secs(10),
+            _ => self.connect(),
+        }
+    }
+
+    fn consume(&mut self) {
+        let from = self.rng.u32(..self.arrived.max(1));
+        let count = self.rng.u32(..8);
+        self.bench.consume(from, count);
+    }
+
+    fn withdraw(&mut self) {
+        let token = self.rng.u32(..TOKENS);
+        self.bench.handle.withdraw(token);
+        self.bench.take_commands();
+    }
+
+    fn lose(&mut self) {
+        let by_server = self.rng.bool();
+        self.bench.lost(by_server);
+        self.online = false;
+        for (id, sent) in std::mem::take(&mut self.unanswered) {
+            if let Sent::Publish { topic, .. } = sent {
+                self.known.insert(id, (number(&topic), self.link));
+            }
+        }
+        self.link += 1;
+    }
+
+    fn connect(&mut self) {
+        let window = self.rng.u8(1..30);
+        if self.rng.bool() {
+            self.bench.connect(&resumed(&[0x21, 0, window]));
+        } else {
+            self.bench.connect(&connack(window.into()));
+            self.known.clear();
+            self.brought.clear();
+        }
+        self.online = true;
     }
 
     /// The host asks for something.
@@ -107,8 +164,10 @@ impl Chaos {
         match self.rng.u8(..6) {
             0 => self.bench.subscribe(token, &names),
             1 => self.bench.unsubscribe(token, &names),
-            2 => self.bench.publish(token, 0),
-            _ => self.bench.publish(token, 1),
+            kind => {
+                let topic = format!("m/{}", self.accepted);
+                self.bench.publish_on(&topic, token, u8::from(kind > 2));
+            }
         }
         self.open.insert(token);
         self.accepted += 1;
@@ -124,8 +183,45 @@ impl Chaos {
                 | Sent::Unsubscribe { id, .. } => *id,
                 _ => continue,
             };
+            if let Sent::Publish { topic, dup, .. } = &sent {
+                self.take_publish(id, number(topic), *dup);
+            }
             let earlier = self.unanswered.insert(id, sent);
             assert_eq!(earlier, None, "id {id} is in use twice");
+        }
+    }
+
+    /// What comes again does so under its id, and what comes for the first time in its order.
+    fn take_publish(&mut self, id: u16, number: usize, dup: bool) {
+        let earlier = self.known.remove(&id);
+        if dup {
+            let known = earlier.map(|(known, _)| known);
+            assert_eq!(known, Some(number), "id {id} is another message");
+            return;
+        }
+        // What was given up on the link before the last one has given its id up too.
+        let in_use = earlier.is_some_and(|(_, link)| link + 1 >= self.link);
+        assert!(!in_use, "the server may still know id {id}");
+        let latest = self.brought.last().copied();
+        assert!(
+            latest.is_none_or(|latest| latest < number),
+            "{number} is overtaken by {latest:?}"
+        );
+        self.brought.insert(number);
+    }
+
+    /// The server answers what the link before this one brought.
+    fn answer_late(&mut self) {
+        let last = |(_, link): &(usize, usize)| link + 1 == self.link;
+        let ids: Vec<u16> = self
+            .known
+            .iter()
+            .filter(|(_, known)| last(known))
+            .map(|(id, _)| *id)
+            .collect();
+        if let Some(id) = self.rng.choice(ids) {
+            self.known.remove(&id);
+            self.bench.receive(&puback(id));
         }
     }
 
@@ -184,4 +280,9 @@ impl Chaos {
             assert!(!matches!(event, Event::Closed { .. }));
         }
     }
+}
+
+/// The number in a topic of [`Chaos::ask`].
+fn number(topic: &str) -> usize {
+    topic.trim_start_matches("m/").parse().expect("a number")
 }
