@@ -28,6 +28,8 @@ struct Chaos {
     /// The number of the link, or of the one that comes next.
     link: usize,
     online: bool,
+    /// The publish that this link brought last.
+    latest: Option<usize>,
     /// Numbers of the publishes that this session has brought.
     brought: BTreeSet<usize>,
     accepted: usize,
@@ -53,6 +55,7 @@ fn every_accepted_operation_has_exactly_one_outcome() {
             known: BTreeMap::new(),
             link: 0,
             online: true,
+            latest: None,
             brought: BTreeSet::new(),
             accepted: 0,
             settled: 0,
@@ -149,6 +152,7 @@ impl Chaos {
             self.brought.clear();
         }
         self.online = true;
+        self.latest = None;
     }
 
     /// The host asks for something.
@@ -194,6 +198,11 @@ impl Chaos {
     /// What comes again does so under its id, and what comes for the first time in its order.
     fn take_publish(&mut self, id: u16, number: usize, dup: bool) {
         let earlier = self.known.remove(&id);
+        let latest = self.latest.replace(number);
+        assert!(
+            latest.is_none_or(|latest| latest < number),
+            "{number} is overtaken by {latest:?} on one link"
+        );
         if dup {
             let known = earlier.map(|(known, _)| known);
             assert_eq!(known, Some(number), "id {id} is another message");
