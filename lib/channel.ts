@@ -68,7 +68,7 @@ export interface Acknowledged {
 /** How long after CONNACK a message that nobody wants waits for somebody: a resumed session delivers at once. */
 const CLAIM_MS = 5_000
 /** Failures of a subscribe that leave nothing at the server. */
-const UNASKED: unknown[] = ['ERR_LIMIT', 'ERR_SUSPECTED_POLICY']
+const UNASKED: ReadonlySet<unknown> = new Set(['ERR_LIMIT', 'ERR_SUSPECTED_POLICY'])
 const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const
 
 export class Channel implements Receiver, Owner {
@@ -80,6 +80,8 @@ export class Channel implements Receiver, Owner {
   readonly #slots = new Slots()
   readonly #filters = new Filters()
   readonly #credit: Credit
+  /** With `manualAck`: what is not consumed yet, by its number. */
+  readonly #unacknowledged = new Map<number, ReceivedMessage>()
   #flushing = false
   #unclaimed: ReceivedMessage[] | undefined = []
   #claimTimer: NodeJS.Timeout | undefined
@@ -174,7 +176,7 @@ export class Channel implements Receiver, Owner {
         filters.filter((_, index) => refusal !== undefined && refusal.codes[index] >= 0x80),
       )
       const unused = this.#filters.detach(use, filters).filter((filter) => !refused.has(filter))
-      const asked = accepted && !UNASKED.includes((error as { code?: unknown }).code)
+      const asked = accepted && !UNASKED.has((error as { code?: unknown }).code)
       if (asked && this.#open && unused.length > 0) void this.#unsubscribe(unused).catch(ignore)
       FilterUse.abandon(use)
       throw refusal?.error ?? error
@@ -268,8 +270,8 @@ export class Channel implements Receiver, Owner {
   }
 
   message(arrival: Arrival): void {
-    const message = new ReceivedMessage(arrival, this.#options.manualAck, this.#credit.consumed)
     const { filters } = arrival
+    const message = this.#received(arrival)
     const uses = filters.length > 0 ? this.#filters.usesOfIds(filters) : this.#usesMatching(message.topic)
     const listened = this.#isListened()
     let taken = listened
@@ -284,6 +286,8 @@ export class Channel implements Receiver, Owner {
   }
 
   connected(connected: NativeConnected): void {
+    // Also where a renewal has replaced one connection by another.
+    this.#forgo()
     this.#online = true
     this.#claimTimer ??= setTimeout(() => this.#dropUnclaimed(), CLAIM_MS).unref()
     this.#face.connected(connected)
@@ -291,6 +295,7 @@ export class Channel implements Receiver, Owner {
 
   interrupted(failure: NativeFailure): void {
     this.#online = false
+    this.#forgo()
     this.#face.interrupted(this.#error(failure))
   }
 
@@ -435,6 +440,21 @@ export class Channel implements Receiver, Owner {
 
   #unsubscribe(filters: readonly string[], signal?: AbortSignal): Promise<Acknowledged> {
     return this.#operation(signal, (token) => this.#native.unsubscribe(token, [...filters]))
+  }
+
+  #received(arrival: Arrival): ReceivedMessage {
+    if (!this.#options.manualAck) return new ReceivedMessage(arrival, false, this.#credit.consumed)
+    const message = new ReceivedMessage(arrival, true, (number) => {
+      this.#unacknowledged.delete(number)
+      this.#credit.consumed(number)
+    })
+    this.#unacknowledged.set(arrival.number, message)
+    return message
+  }
+
+  /** What came over a connection that is gone cannot be acknowledged any more: it holds no credit for that. */
+  #forgo(): void {
+    for (const message of this.#unacknowledged.values()) message.ack()
   }
 
   /** The uses for a message of which the connection's task knew none: their filters may be on their way to it. */

@@ -58,6 +58,11 @@ class PeerLink {
     return packet
   }
 
+  /** The next packet of the client, of whatever kind. */
+  any() {
+    return this.#packets.next()
+  }
+
   /** The client's packets up to one that it publishes on this topic, and that one. */
   async until(topic) {
     const before = []
@@ -254,5 +259,13 @@ export async function startEndingPeer(options) {
       await Promise.all([...connections].map((connection) => connection.disconnect({ force: true })))
       await peer.close()
     },
+  }
+}
+
+/** Looks at every turn of the event loop until it is so, or the test is over. */
+export async function until(condition, signal) {
+  while (!condition()) {
+    signal?.throwIfAborted()
+    await new Promise((resolve) => setImmediate(resolve))
   }
 }

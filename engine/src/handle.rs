@@ -135,7 +135,10 @@ impl Handle {
             credentials
                 .completed(&options.credentials)
                 .login(options.version)
-                .map_err(|failure| unusable(attempt, &failure))
+        });
+        let login = login.map_err(|failure| match failure.code() {
+            Code::Credentials => failure,
+            _ => unusable(attempt, &failure),
         });
         let answer = login.map(|login| Answer { login, expiry });
         self.push(Command::Credentials { attempt, answer }, 0);
