@@ -131,6 +131,8 @@ pub struct Session {
     counters: Counters,
     /// Whether there is a link behind its CONNACK.
     online: bool,
+    /// Whether there is none for the moment because it is renewed.
+    renewing: bool,
     /// Whether the server has accepted a connection before: a session of ours may be there.
     established: bool,
     /// What the latest link can carry.
@@ -185,6 +187,7 @@ impl Session {
         Self {
             counters: Counters::default(),
             online: false,
+            renewing: false,
             established: false,
             granted: Granted {
                 maximum_packet_size: usize::MAX,
@@ -341,6 +344,7 @@ impl Session {
         self.resume(connack.session_present);
         self.established = true;
         self.online = true;
+        self.renewing = false;
         connected
     }
 
@@ -382,10 +386,26 @@ impl Session {
         if let Some(convicted) = convicted {
             self.blame(convicted, failure, events);
         }
-        if self.options.qos0 == Qos0::Reject {
+        if !self.takes_qos0() {
             self.reject_qos0(events);
         }
         self.show(now);
+    }
+
+    /// The link was ended in good order, and the next one follows at once: to the host there is a connection all the time.
+    pub fn renewing(&mut self, now: Instant, events: &mut impl Events) {
+        self.renewing = true;
+        let message = "the connection was ended to be renewed";
+        let over = Failure::new(Code::ConnectionLost, Stage::Session, message);
+        self.lost(&over, false, now, events);
+    }
+
+    /// The link that was to follow a renewal does not come at once.
+    pub fn interrupted(&mut self, events: &mut impl Events) {
+        self.renewing = false;
+        if !self.takes_qos0() {
+            self.reject_qos0(events);
+        }
     }
 
     /// Takes what the host asks for.
@@ -556,7 +576,7 @@ impl Session {
     }
 
     fn accept(&mut self, publish: Publish, events: &mut impl Events) {
-        if publish.packet.qos() == 0 && !self.online && self.options.qos0 == Qos0::Reject {
+        if publish.packet.qos() == 0 && !self.takes_qos0() {
             self.shared.budget.release(publish.packet.len());
             events.failed(publish.token, &not_connected(&publish));
             return;
@@ -627,6 +647,11 @@ impl Session {
                 &Failure::new(Code::QueueFull, Stage::Operation, message),
             );
         }
+    }
+
+    /// Whether a QoS 0 message may wait.
+    fn takes_qos0(&self) -> bool {
+        self.online || self.renewing || self.options.qos0 == Qos0::Queue
     }
 
     /// Without a link, QoS 0 has nobody to go to.

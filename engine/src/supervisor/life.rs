@@ -105,10 +105,11 @@ impl<'a, E: Events> Life<'a, E> {
                         .retry
                         .after_failure(&failure)
                         .map(|next| self.spaced(next));
-                    self.events.attempted(number, Some(&failure), next);
                     if next.is_some() && std::mem::take(&mut self.up) {
+                        self.session.interrupted(self.events);
                         self.events.interrupted(&failure);
                     }
+                    self.events.attempted(number, Some(&failure), next);
                     last = Some(failure);
                     next
                 }
@@ -150,9 +151,7 @@ impl<'a, E: Events> Life<'a, E> {
             End::Renewing => {
                 self.retry.after_renewal(now - since);
                 let answer = self.session.take_answer().and_then(Result::ok);
-                let message = "the connection was ended to be renewed";
-                let over = Failure::new(Code::ConnectionLost, Stage::Session, message);
-                self.session.lost(&over, false, now, self.events);
+                self.session.renewing(now, self.events);
                 Followed::Renewed(answer)
             }
             End::Failed(_) if self.session.is_disconnecting() => Followed::Ended(End::Disconnected),

@@ -284,3 +284,35 @@ fn no_renewal_begins_after_a_disconnect() {
     bench.receive(&puback(1));
     assert_eq!(ending(&bench), Some(Ending::Done));
 }
+
+#[test]
+fn a_qos_0_message_in_the_gap_waits_for_the_link_that_follows_at_once() {
+    let mut bench = unasked();
+    bench.pass(seconds(0)).unwrap();
+    bench.publish(1, 0);
+    assert_eq!(bench.write(), []);
+    bench.session.renewing(bench.now, &mut bench.events);
+    bench.publish(2, 0);
+    bench.take_commands();
+    assert_eq!(bench.events.take(), []);
+    bench.connect(&resumed(&[]));
+    assert_eq!(bench.write_ids(), [0, 0]);
+}
+
+#[test]
+fn a_qos_0_message_fails_once_the_link_does_not_follow_at_once() {
+    let mut bench = unasked();
+    bench.pass(seconds(0)).unwrap();
+    bench.session.renewing(bench.now, &mut bench.events);
+    bench.publish(1, 0);
+    bench.take_commands();
+    assert_eq!(bench.events.take(), []);
+    bench.session.interrupted(&mut bench.events);
+    bench.publish(2, 0);
+    bench.take_commands();
+    let failed = |token| Event::Failed {
+        token,
+        code: Code::NotConnected,
+    };
+    assert_eq!(bench.events.take(), [failed(1), failed(2)]);
+}

@@ -623,8 +623,8 @@ async fn a_renewal_that_does_not_connect_is_an_interruption_after_all() {
     time::resume();
     let code = Code::NotAuthorized;
     let expected = [
-        attempted(2, Some(code)),
         interrupted(code),
+        attempted(2, Some(code)),
         attempted(3, None),
         Event::Connected,
     ];
