@@ -239,7 +239,7 @@ codes! {
         "Right after a publish or subscribe: the authorizer's policy may not allow it, since IoT Core answers a denied operation by closing. After a fixed time: disconnectAfterInSeconds of the authorizer's answer, 24 hours at most. Right after another connection with the same client id: under MQTT 3.1.1 it is told no reason. Otherwise the network failed.";
     /// There is no connection at the moment.
     NotConnected = "ERR_NOT_CONNECTED", true,
-        "QoS 0 is not kept while there is no connection. Publish at QoS 1, set queue.qos0 to 'queue', or wait for `resume`.";
+        "QoS 0 is not kept while there is no connection. Publish at QoS 1, set queue.qos0 to 'queue', or wait for `connect` or `resume`.";
     /// The server keeps closing the connection for this operation.
     SuspectedPolicy = "ERR_SUSPECTED_POLICY", false,
         "IoT Core closes the connection for what the authorizer's policy does not allow: check iot:Publish, iot:RetainPublish or iot:Subscribe for this topic. Next likely: a topic below `$` that may not be used, or a limit that is exceeded.";

@@ -57,8 +57,12 @@ impl ReconnectOptions {
                 .transpose()
                 .map(|count| count.map(|count| count as u32))
         };
-        let min_delay = delay("reconnect.minDelayMs", self.min_delay_ms, 1_000)?;
-        // A longer delay that was asked for raises a bound that was not.
+        // A bound that was not asked for gives way to one that was.
+        let default_min = match self.max_delay_ms {
+            Some(most) if (1.0..1_000.0).contains(&most) => most as u64,
+            _ => 1_000,
+        };
+        let min_delay = delay("reconnect.minDelayMs", self.min_delay_ms, default_min)?;
         let default_cap = 120_000.max(min_delay.as_millis() as u64);
         let max_delay = millis("reconnect.maxDelayMs", self.max_delay_ms, default_cap)?;
         if max_delay < min_delay {

@@ -15,7 +15,7 @@ use crate::{
     error::{Code, Failure, Result, Stage},
     events::Events,
     limits::quoted,
-    options::Level,
+    options::{Level, Options},
     shared::Number,
     wire::encode_pingreq,
 };
@@ -133,6 +133,17 @@ impl Session {
             return;
         }
         self.asked = None;
+        if let Ok(Answer {
+            expiry: Some(expiry),
+            ..
+        }) = &answer
+            && expiry.after.is_zero()
+        {
+            events.log(
+                Level::Warn,
+                "credentials() returned credentials that have ended already: expiresAt is in the past, or this machine's clock is wrong",
+            );
+        }
         if !self.renewal.is_asking() {
             self.answer = Some(answer);
             return;
@@ -143,12 +154,9 @@ impl Session {
                 self.begin_draining(now, events);
             }
             Err(failure) => {
+                let next = self.renewal.failed(failure.retryable(), now);
                 events.log(Level::Warn, &format!("no renewal now: {failure}"));
-                if failure.retryable() {
-                    self.renewal.retry(now);
-                } else {
-                    self.renewal.give_up();
-                }
+                events.attempted(attempt, Some(&failure), next);
             }
         }
     }
@@ -165,11 +173,10 @@ impl Session {
             Step::Begin => self.begin_draining(now, events),
             Step::Overdue => {
                 self.stop_asking(events);
-                events.log(
-                    Level::Warn,
-                    "no renewal now: the credentials function did not answer in time",
-                );
-                self.renewal.retry(now);
+                let failure = overdue_credentials(&self.options);
+                let next = self.renewal.failed(true, now);
+                events.log(Level::Warn, &format!("no renewal now: {failure}"));
+                events.attempted(self.attempt, Some(&failure), next);
             }
         }
     }
@@ -196,10 +203,12 @@ impl Session {
                 )
             }
             Unacknowledged::Request { token, first, .. } => {
-                // The other packets of the same request have nobody to report to.
                 let Some(request) = self.requests.remove(&token) else {
                     return;
                 };
+                self.in_flight.abandon_request(token);
+                self.queue
+                    .retain(|operation| operation.is_whole() || operation.token() != token);
                 self.shared.budget.release(request.size());
                 (
                     token,
@@ -226,4 +235,13 @@ impl Session {
             &Failure::new(Code::AckTimeout, Stage::Operation, message),
         );
     }
+}
+
+/// The failure of a credentials function that does not answer.
+pub fn overdue_credentials(options: &Options) -> Failure {
+    let message = format!(
+        "credentials() did not answer within {} ms",
+        options.credentials_timeout.as_millis()
+    );
+    Failure::new(Code::Credentials, Stage::Credentials, message)
 }

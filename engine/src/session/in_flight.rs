@@ -182,6 +182,19 @@ impl InFlight {
         None
     }
 
+    /// What is left of a request that was given up has no outcome any more; the host may use its number again.
+    pub(super) fn abandon_request(&mut self, given_up: Token) {
+        for entry in self.entries.values_mut() {
+            let of_it =
+                matches!(entry.what, Unacknowledged::Request { token, .. } if token == given_up);
+            if of_it {
+                entry.what = Unacknowledged::Abandoned { publish: false };
+                self.abandoned += 1;
+                self.outstanding -= 1;
+            }
+        }
+    }
+
     /// The link is gone. Publishes keep their ids and are to be written again; what else was written is handed out, and
     /// its ids are free, since no later link can bring its answer. It comes in the order of writing.
     ///

@@ -92,7 +92,6 @@ impl Renewal {
 
     /// The host was asked.
     pub(super) fn asked(&mut self, timeout: Duration, now: Instant) {
-        self.served = self.current;
         self.phase = Phase::Asking {
             until: now + timeout,
         };
@@ -104,9 +103,14 @@ impl Renewal {
         self.phase = Phase::Draining { until: now + DRAIN };
     }
 
-    /// The host has no credentials now, and may have some later.
-    pub(super) fn retry(&mut self, now: Instant) {
-        self.phase = Phase::Waiting { until: now + RETRY };
+    /// The host has no credentials now. Gives when it is asked again: not on this link, if it never will have any.
+    pub(super) fn failed(&mut self, retryable: bool, now: Instant) -> Option<Duration> {
+        self.phase = if retryable {
+            Phase::Waiting { until: now + RETRY }
+        } else {
+            Phase::Idle
+        };
+        retryable.then_some(RETRY)
     }
 
     /// There will be no credentials on this link.
@@ -203,6 +207,7 @@ mod tests {
         let mut renewal = Renewal::new(None);
         renewal.linked(expiry(1, 100), 0.0, start);
         renewal.asked(seconds(30), start);
+        renewal.drain(start);
         renewal.linked(expiry(1, 40), 0.0, start);
         assert_eq!(begins(&renewal, start), None);
         renewal.linked(expiry(2, 100), 0.0, start);
@@ -228,7 +233,8 @@ mod tests {
         renewal.asked(seconds(30), start);
         assert_eq!(renewal.step(start + seconds(29)), Step::Nothing);
         assert_eq!(renewal.step(start + seconds(30)), Step::Overdue);
-        renewal.retry(start + seconds(30));
+        let next = renewal.failed(true, start + seconds(30));
+        assert_eq!(next, Some(seconds(30)));
         assert_eq!(renewal.step(start + seconds(60)), Step::Begin);
     }
 }

@@ -133,7 +133,10 @@ impl Request {
                 Kind::Subscribe => {
                     subscriptions.insert(&requested.filter, requested.id, requested.qos)
                 }
-                Kind::Unsubscribe => subscriptions.request(&requested.filter).unwrap_or_default(),
+                Kind::Unsubscribe => {
+                    subscriptions.leave(&requested.filter);
+                    subscriptions.request(&requested.filter).unwrap_or_default()
+                }
             };
         }
     }

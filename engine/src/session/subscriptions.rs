@@ -21,6 +21,8 @@ struct Entry {
     id: FilterId,
     /// As it was last asked for.
     qos: u8,
+    /// An UNSUBSCRIBE is on its way.
+    leaving: bool,
     request: u64,
     /// The first request that the server has granted and not refused since.
     granted: Option<u64>,
@@ -45,6 +47,7 @@ impl Subscriptions {
                 entry.request = request;
                 entry.answered = false;
                 entry.qos = qos;
+                entry.leaving = false;
                 if entry.id != id {
                     let known = std::mem::replace(&mut entry.id, id);
                     for pattern in self
@@ -62,6 +65,7 @@ impl Subscriptions {
                     Entry {
                         id,
                         qos,
+                        leaving: false,
                         request,
                         granted: None,
                         answered: false,
@@ -105,10 +109,16 @@ impl Subscriptions {
 
     /// How many filters there are, and would be with these.
     pub(super) fn count_with<'a>(&self, filters: impl Iterator<Item = &'a str>) -> usize {
-        let new: HashSet<&str> = filters
-            .filter(|filter| !self.filters.contains_key(*filter))
-            .collect();
-        self.filters.len() + new.len()
+        let stays = |filter: &str| self.filters.get(filter).is_some_and(|entry| !entry.leaving);
+        let new: HashSet<&str> = filters.filter(|filter| !stays(filter)).collect();
+        self.filters.values().filter(|entry| !entry.leaving).count() + new.len()
+    }
+
+    /// A filter is about to be given up: what is asked for behind that has its place.
+    pub(super) fn leave(&mut self, filter: &str) {
+        if let Some(entry) = self.filters.get_mut(filter) {
+            entry.leaving = true;
+        }
     }
 
     /// Number and QoS of a filter.

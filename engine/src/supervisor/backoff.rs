@@ -115,13 +115,16 @@ impl Backoff {
 
     /// The span for a cause, which makes the next one longer.
     fn next_span(&mut self, cause: Cause) -> Duration {
-        let least = match cause {
-            Cause::Transient | Cause::TakenOver => 0,
-            Cause::Overload => OVERLOAD_EXPONENT,
-            Cause::Refused => u32::MAX,
+        let (exponent, kept) = match cause {
+            Cause::Transient | Cause::TakenOver => (self.exponent, self.exponent),
+            Cause::Overload => {
+                let exponent = self.exponent.max(OVERLOAD_EXPONENT);
+                (exponent, exponent)
+            }
+            // One refusal says nothing about the trouble of the network that may follow.
+            Cause::Refused => (u32::MAX, self.exponent),
         };
-        let exponent = self.exponent.max(least);
-        self.exponent = exponent.saturating_add(1);
+        self.exponent = kept.saturating_add(1);
         self.span(exponent)
     }
 

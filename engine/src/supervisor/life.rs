@@ -23,9 +23,9 @@ use crate::{
     events::Events,
     link::{End, Link},
     options::{Level, Options},
-    session::{Answer, Command, Expiry, Session},
+    session::{Answer, Command, Expiry, Session, overdue_credentials},
     transport::{self, Stream},
-    wire::ConnAck,
+    wire::{ConnAck, Version},
 };
 
 /// One connection, from its first attempt to its end. What it has, the supervisor settles.
@@ -100,6 +100,9 @@ impl<'a, E: Events> Life<'a, E> {
                     }
                 }
                 Err(Stop::End(end)) => return end,
+                Err(Stop::Failure(_)) if self.session.is_disconnecting() => {
+                    return End::Disconnected;
+                }
                 Err(Stop::Failure(failure)) => {
                     let next = self
                         .retry
@@ -158,6 +161,11 @@ impl<'a, E: Events> Life<'a, E> {
             End::Failed(failure) => {
                 let lived = now - since;
                 let silent = closed_by_server && failure.code() == Code::ConnectionLost;
+                // MQTT 5 has a reason code for what 3.1.1 leaves to be guessed.
+                // What is cut with an operation on its way is rather cut for that.
+                let silent = silent
+                    && self.options.version == Version::V311
+                    && !self.session.has_outstanding();
                 let failure = self.retry.explain(failure, lived, silent);
                 let next = self
                     .retry
@@ -239,14 +247,11 @@ impl<'a, E: Events> Life<'a, E> {
         }
         self.session.ask(number, last, self.events);
         self.events.flush();
-        let timeout = self.options.credentials_timeout;
+        let options = self.options.clone();
+        let timeout = options.credentials_timeout;
         let answer = async {
             sleep(timeout).await;
-            let message = format!(
-                "credentials() did not answer within {} ms",
-                timeout.as_millis()
-            );
-            Err(Failure::new(Code::Credentials, Stage::Credentials, message))
+            Err(overdue_credentials(&options))
         };
         let answer = self.wait(answer, Session::take_answer).await?;
         // Where it did not answer.
@@ -283,7 +288,8 @@ impl<'a, E: Events> Life<'a, E> {
                     }
                     self.session.show(now);
                     self.events.flush();
-                    if self.session.is_disconnecting() {
+                    // During a renewal the next link says goodbye, if it comes in time.
+                    if self.session.is_disconnecting() && !(self.up && self.session.is_renewing()) {
                         return Err(End::Disconnected);
                     }
                     if let Some(ready) = ready(self.session) {
@@ -292,8 +298,12 @@ impl<'a, E: Events> Life<'a, E> {
                 }
                 done = &mut waiting => return Ok(done),
                 () = deadline => {
-                    self.session.expire(Instant::now(), self.events);
+                    let now = Instant::now();
+                    self.session.expire(now, self.events);
                     self.events.flush();
+                    if self.session.is_disconnect_due(now) {
+                        return Err(End::Disconnected);
+                    }
                 }
             }
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::backoff::{Backoff, Cause, Schedule};
 use crate::{
-    error::{Code, Failure},
+    error::{Code, Failure, Stage},
     options::{InitialConnect, Options},
 };
 
@@ -133,13 +133,7 @@ fn is_final(failure: &Failure) -> bool {
 
 /// The server was there and did not let us in, or we did not trust it.
 fn is_refusal(failure: &Failure) -> bool {
-    matches!(
-        failure.code(),
-        Code::NotAuthorized
-            | Code::ConnectRefused
-            | Code::ClosedBeforeConnack
-            | Code::TlsCertificate
-    )
+    failure.code() == Code::ClosedBeforeConnack || cause(failure) == Cause::Refused
 }
 
 fn cause(failure: &Failure) -> Cause {
@@ -148,6 +142,8 @@ fn cause(failure: &Failure) -> Cause {
         // Quota exceeded, in CONNACK or DISCONNECT; server unavailable, in CONNACK of MQTT 3.1.1.
         _ if matches!(failure.reason_code(), Some(0x97 | 3)) => Cause::Overload,
         Code::ClosedBeforeConnack => Cause::Overload,
+        // The same close, where ALPN is the likelier reason.
+        Code::Alpn if failure.stage() == Stage::Connack => Cause::Overload,
         Code::NotAuthorized | Code::ConnectRefused | Code::TlsCertificate => Cause::Refused,
         _ => Cause::Transient,
     }
@@ -156,7 +152,7 @@ fn cause(failure: &Failure) -> Cause {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{error::Stage, options::ConnectOptions, testing::options};
+    use crate::{options::ConnectOptions, testing::options};
 
     const STABLE: Duration = Duration::from_secs(30);
     const SHORT: Duration = Duration::from_secs(1);
@@ -242,6 +238,16 @@ mod tests {
             assert!(strict.after_failure(&failure(code)).is_some());
             assert_eq!(strict.after_failure(&failure(code)), None);
         }
+    }
+
+    #[test]
+    fn a_server_with_too_much_to_do_refuses_nobody() {
+        let mut strict = retry(|options| options.reconnect.stop_after_refusals = Some(1.0));
+        for reason in [3, 0x97] {
+            let busy = failure(Code::ConnectRefused).with_reason(reason, None);
+            assert!(strict.after_failure(&busy).is_some());
+        }
+        assert_eq!(strict.after_failure(&failure(Code::ConnectRefused)), None);
     }
 
     #[test]

@@ -79,6 +79,15 @@ fn no_credentials() -> Failure {
     Failure::new(Code::Credentials, Stage::Credentials, "none")
 }
 
+/// The credentials of the second attempt failed; `next` says whether there is another.
+fn attempted(next: bool) -> Event {
+    Event::Attempted {
+        number: 2,
+        code: Some(Code::Credentials),
+        next,
+    }
+}
+
 fn ending(bench: &Bench) -> Option<Ending> {
     bench.session.ending(bench.now)
 }
@@ -184,7 +193,7 @@ fn an_answer_that_does_not_come_in_time_is_asked_for_again_in_thirty_seconds() {
     let mut bench = asked(|_| {});
     bench.pass(seconds(10)).unwrap();
     let expired = Event::CredentialsExpired { attempt: 2 };
-    assert_eq!(bench.events.take(), [expired]);
+    assert_eq!(bench.events.take(), [expired, attempted(true)]);
     answer(&mut bench, 2);
     assert_eq!(ending(&bench), None, "it is too late");
     bench.pass(seconds(29)).unwrap();
@@ -199,10 +208,12 @@ fn an_answer_that_does_not_come_in_time_is_asked_for_again_in_thirty_seconds() {
 fn a_failure_is_asked_over_again_and_one_for_good_is_not() {
     let mut bench = asked(|_| {});
     refuse(&mut bench, no_credentials());
+    assert_eq!(bench.events.take(), [attempted(true)]);
     bench.pass(seconds(30)).unwrap();
     assert_eq!(bench.events.take(), [Event::Credentials { attempt: 3 }]);
     let mut bench = asked(|_| {});
     refuse(&mut bench, no_credentials().for_good());
+    assert_eq!(bench.events.take(), [attempted(false)]);
     assert_eq!(bench.session.next_deadline(), None);
     assert_eq!(ending(&bench), None);
     bench.publish_all([1]);

@@ -278,3 +278,26 @@ fn a_subscription_that_is_asked_for_again_outlives_the_refusal_to_restore_it() {
     bench.reconnect(CONNACK);
     assert_eq!(bench.lines(), ["subscribe #4 a/+"]);
 }
+
+#[test]
+fn a_request_that_timed_out_takes_nothing_from_the_next_one_with_its_number() {
+    let mut bench = Bench::new(|options| options.keep_alive_seconds = Some(0.0));
+    let filters: Vec<String> = (0..10).map(|number| format!("f/{number}")).collect();
+    let filters: Vec<&str> = filters.iter().map(String::as_str).collect();
+    bench.subscribe(7, &filters);
+    // Its second packet is written later than its first.
+    bench.take_commands();
+    bench.write_behind(48 * 1024 - 1);
+    bench.pass(seconds(30)).unwrap();
+    bench.write();
+    bench.pass(seconds(30)).unwrap();
+    assert_eq!(bench.events.take_outcomes(), [7]);
+    bench.unsubscribe(7, &["a"]);
+    bench.write();
+    // Neither the age of the old packet nor its late answer is about the new request.
+    bench.pass(seconds(30)).unwrap();
+    bench.receive(&suback(2, &[0, 0]));
+    assert_eq!(bench.events.take_outcomes(), []);
+    bench.receive(&unsuback(3, &[0]));
+    assert_eq!(bench.events.take_outcomes(), [7]);
+}
