@@ -56,6 +56,8 @@ export interface ChannelOptions {
   credentials: ConnectOptions['credentials']
   /** So much credit goes back at once at the latest. */
   creditBatch: number
+  /** `receive.maxMessages` */
+  credit: number
 }
 
 /** What an acknowledged operation resolves with. */
@@ -90,6 +92,8 @@ export class Channel implements Receiver, Owner {
   #open = true
   /** Whether there is a connection at the moment. */
   #online = false
+  /** Those who wait for an UNSUBACK that a lost connection does not bring. */
+  readonly #leavers = new Set<() => void>()
   #ending = false
 
   /** Starts to connect. Throws an MqttError where an option cannot work. */
@@ -113,6 +117,10 @@ export class Channel implements Receiver, Owner {
 
   get clientId(): string {
     return this.#native.clientId
+  }
+
+  get credit(): number {
+    return this.#options.credit
   }
 
   get dropped(): number {
@@ -296,6 +304,7 @@ export class Channel implements Receiver, Owner {
   interrupted(failure: NativeFailure): void {
     this.#online = false
     this.#forgo()
+    for (const leave of this.#leavers) leave()
     this.#face.interrupted(this.#error(failure))
   }
 
@@ -428,13 +437,25 @@ export class Channel implements Receiver, Owner {
     const unused = this.#filters.detach(use, filters)
     if (unused.length === 0 || !this.#open) return
     const told = this.#unsubscribe(unused)
-    // Without a connection the server hears of it later: nobody has to wait for that to leave a loop.
-    if (!this.#online) return void told.catch(ignore)
     try {
-      await told
+      await this.#whileOnline(told)
     } catch (error) {
       // With the connection the subscription has ended too.
       if (this.#open && (error as MqttError).code !== 'ERR_CLOSED') throw error
+    }
+  }
+
+  /** Without a connection the server hears of it later, and nobody has to wait for that to leave a loop. */
+  async #whileOnline(told: Promise<unknown>): Promise<void> {
+    if (!this.#online) return void told.catch(ignore)
+    let leave: (() => void) | undefined
+    const interrupted = new Promise<void>((resolve) => (leave = resolve))
+    this.#leavers.add(leave!)
+    try {
+      await Promise.race([told, interrupted])
+    } finally {
+      this.#leavers.delete(leave!)
+      told.catch(ignore)
     }
   }
 

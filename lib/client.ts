@@ -92,6 +92,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     this.#held = options.initialConnect === 'background'
     this.#mqttVersion = options.mqttVersion ?? 5
     const { logger, onAttempt } = options
+    const credit = options.receive?.maxMessages ?? 1_000
     const face: Face = {
       connected: (connected) => {
         const first = this.#connected === undefined
@@ -128,11 +129,12 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
         this.#state = 'closed'
         this.#upSince = undefined
         this.#lastError = error ?? this.#lastError
-        this.#requests?.end(error)
+        const asked = this.#requests?.end(error) ?? false
         fail(error ?? new Error('connecting was aborted'))
         close(reason)
         if (!this.#held) return
-        if (error !== undefined && !told && !this.#watched && this.listenerCount('closed') === 0) {
+        const known = told || asked || this.#watched
+        if (error !== undefined && !known && this.listenerCount('closed') === 0) {
           process.emitWarning(
             `the connection of ${this.clientId} has ended, and nobody watches its \`closed\`: ${error.code}: ${error.message}`,
             'ConnectionClosedWarning',
@@ -154,7 +156,8 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
         logLevel: options.logLevel ?? 'none',
         onMessage: options.onMessage,
         credentials: options.credentials,
-        creditBatch: Math.max(1, Math.min(128, (options.receive?.maxMessages ?? 1_000) / 4)),
+        creditBatch: Math.max(1, Math.min(128, credit / 4)),
+        credit,
       },
       connect,
     )

@@ -1,9 +1,16 @@
 // Asks the app for credentials, once for each attempt.
-import type { ConnectOptions, MqttError } from '../index.js'
+import type { ConnectOptions } from '../index.js'
+import { MqttError } from './errors.js'
 import type { NativeConnection } from './native.js'
 import { freshCredentials } from './options.js'
 
 type Source = NonNullable<ConnectOptions['credentials']>
+
+/** An error of ours, of whatever the function did with this package, says nothing about its credentials. */
+function isTransient(error: unknown): boolean {
+  if (error instanceof MqttError) return true
+  return (error as { retryable?: unknown } | null | undefined)?.retryable !== false
+}
 
 /** The app's function, and the one call of it that somebody waits for. */
 export class CredentialsSource {
@@ -28,23 +35,23 @@ export class CredentialsSource {
     this.#current = controller
     const { signal } = controller
     const { clientId } = native
+    let returned = false
     try {
       const attempt = { number, clientId, ...(lastError !== undefined && { lastError }), signal }
       const given = await this.#source(attempt)
       // Too late: the addon would not take it either.
       if (signal.aborted) return
+      returned = true
       const { credentials, expiresAt } = freshCredentials(given)
       const expiresInMs = expiresAt === undefined ? undefined : expiresAt - Date.now()
       native.credentials(number, credentials, expiresAt, expiresInMs)
     } catch (error) {
       if (signal.aborted) return
       this.#thrown = error
-      const unusable = (error as { code?: unknown } | undefined)?.code === 'ERR_INVALID_OPTION'
-      const message = unusable
+      const message = returned
         ? `what credentials() returned for attempt ${number} cannot be used: ${(error as Error).message}`
         : `credentials() failed for attempt ${number}`
-      const retryable = unusable || (error as { retryable?: unknown } | undefined)?.retryable !== false
-      native.credentialsFailed(number, message, retryable)
+      native.credentialsFailed(number, message, returned || isTransient(error))
     } finally {
       if (this.#current === controller) this.#current = undefined
     }

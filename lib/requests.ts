@@ -19,6 +19,7 @@ interface Waiting {
 }
 
 const TIMEOUT_MS = 30_000
+const REMEMBERED = 1_000
 
 export class Requests {
   readonly #publisher: Publisher
@@ -26,6 +27,8 @@ export class Requests {
   readonly #listening = new Map<string, Promise<FilterUse>>()
   /** By correlation data. */
   readonly #waiting = new Map<string, Waiting>()
+  /** The latest that have ended: their answers may still come. */
+  readonly #past = new Set<string>()
   #ended: { error: MqttError | undefined } | undefined
 
   constructor(publisher: Publisher) {
@@ -40,18 +43,16 @@ export class Requests {
     } = options
     const { properties = {}, signal } = publishing
     for (const name of ['responseTopic', 'correlationData'] as const) {
-      if (properties[name] !== undefined) {
-        throw invalidOption(`request() sets properties.${name} itself; use the option responseTopic`)
-      }
+      if (properties[name] !== undefined) throw setByRequest(name)
     }
-    signal?.throwIfAborted()
-    await this.#listen(responseTopic)
     signal?.throwIfAborted()
     if (this.#ended !== undefined) throw this.#ended.error ?? closed()
 
     // The global one: `node:crypto` would cost every import of the package some milliseconds.
     const correlationData = Buffer.from(crypto.getRandomValues(new Uint8Array(16)))
     const id = correlationData.toString('hex')
+    // What nobody waits for any more is not sent later either.
+    const over = new AbortController()
     let abort: (() => void) | undefined
     let timer: NodeJS.Timeout | undefined
     try {
@@ -62,24 +63,34 @@ export class Requests {
           onAbort(signal, abort)
         }
         timer = setTimeout(() => reject(noResponse(topic, responseTopic, timeoutMs)), timeoutMs).unref()
-        this.#publisher
-          .publish(topic, payload, {
+        const publish = async () => {
+          await this.#listen(responseTopic)
+          await this.#publisher.publish(topic, payload, {
             ...publishing,
+            signal: over.signal,
             properties: { ...properties, responseTopic, correlationData },
           })
-          .catch(reject)
+        }
+        publish().catch(reject)
       })
     } finally {
       this.#waiting.delete(id)
+      this.#past.add(id)
+      for (const oldest of this.#past) {
+        if (this.#past.size <= REMEMBERED) break
+        this.#past.delete(oldest)
+      }
       clearTimeout(timer)
       if (abort !== undefined) signal?.removeEventListener('abort', abort)
+      over.abort()
     }
   }
 
-  /** No answer comes any more. */
-  end(error: MqttError | undefined): void {
+  /** No answer comes any more. Gives whether somebody learns of that here. */
+  end(error: MqttError | undefined): boolean {
     this.#ended = { error }
     for (const { reject } of this.#waiting.values()) reject(error ?? closed())
+    return this.#waiting.size > 0
   }
 
   async #listen(topic: string): Promise<void> {
@@ -91,7 +102,7 @@ export class Requests {
       await listening
     } catch (error) {
       if (this.#listening.get(topic) === listening) this.#listening.delete(topic)
-      throw error
+      throw error instanceof MqttError && error.code === 'ERR_SUBSCRIBE_REJECTED' ? unheard(error) : error
     }
   }
 
@@ -99,9 +110,31 @@ export class Requests {
     const id = message.properties?.correlationData?.toString('hex') ?? ''
     const waiting = this.#waiting.get(id)
     if (waiting?.responseTopic === message.topic) waiting.resolve(message)
-    // With manualAck nobody else would: the request's promise may have been given up.
-    message.ack()
+    // With manualAck nobody else would, also where the request was given up. What is no answer is the app's.
+    if (waiting !== undefined || this.#past.has(id)) message.ack()
   }
+}
+
+function setByRequest(name: string): MqttError {
+  return invalidOption(
+    `request() sets properties.${name} itself`,
+    name === 'responseTopic' ? 'Use the option responseTopic.' : 'Use publish() to choose it yourself.',
+  )
+}
+
+/** The topic of answers is not one that the app has named in this call. */
+function unheard(error: MqttError): MqttError {
+  const { code, stage, message, retryable, reasonCode } = error
+  const hint =
+    'request() subscribes to its topic of answers: choose one with the option responseTopic that the policy allows iot:Subscribe and iot:Receive on.'
+  return new MqttError({
+    code,
+    stage,
+    message,
+    hint,
+    retryable,
+    ...(reasonCode !== undefined && { reasonCode }),
+  })
 }
 
 function noResponse(topic: string, responseTopic: string, timeoutMs: number): MqttError {

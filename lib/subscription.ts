@@ -5,6 +5,8 @@ import { ReceivedMessage } from './message.js'
 export interface Owner {
   release(use: FilterUse): Promise<void>
   handle(handler: MessageHandler, message: ReceivedMessage): void
+  /** How many messages may wait before the server has to. */
+  readonly credit: number
   /** Messages pile up in a use that no loop reads. */
   unread(use: FilterUse): void
 }
@@ -70,7 +72,8 @@ export class FilterUse implements Subscription {
     if (use.#handler !== undefined) {
       use.#owner.handle(use.#handler, message)
     } else if (use.#read || !listened) {
-      if (use.#queue.push(message) === UNREAD && !use.#read) use.#owner.unread(use)
+      const waiting = use.#queue.push(message)
+      if (waiting === Math.min(UNREAD, use.#owner.credit) && !use.#read) use.#owner.unread(use)
     }
     return true
   }
