@@ -113,7 +113,8 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
    * are used where it returns none; `password`, `tokenValue` and `tokenSignature` beside it are refused.
    *
    * What it throws, or returns and cannot be used, fails the attempt with `ERR_CREDENTIALS`, whose `cause` is what was
-   * thrown; the next attempt asks again. An error with `retryable: false` ends the connection.
+   * thrown; the next attempt asks again. An error with `retryable: false`, other than an `MqttError`, ends the
+   * connection; at a renewal it ends the renewal, and the connection lives until it is cut.
    *
    * ```js
    * credentials: async ({ signal }) => {
@@ -271,7 +272,11 @@ export interface ReconnectOptions {
   spreadMs?: number
   /** Ends the connection after so many attempts in a row that led to no stable one. @default none */
   maxAttempts?: number
-  /** Ends the connection after so many refused logins or certificates in a row. @default none */
+  /**
+   * Ends the connection after so many refused logins or certificates in a row. A close before CONNACK counts: so IoT
+   * Core refuses most logins on 3.1.1. A server that has too much to do (0x97, 3.1.1: 3) refuses nobody.
+   * @default none
+   */
   stopAfterRefusals?: number
   /**
    * Renews the connection in good order after 80 to 95 % of these seconds, before the authorizer's
@@ -411,7 +416,10 @@ export interface RequestOptions extends PublishOptions {
    * @default '<clientId>/responses'
    */
   responseTopic?: string
-  /** Milliseconds to wait for the answer; then `ERR_NO_RESPONSE`. @default 30_000 */
+  /**
+   * Milliseconds from the call to the answer; then `ERR_NO_RESPONSE`, and what still waits to be sent is not sent.
+   * @default 30_000
+   */
   timeoutMs?: number
 }
 
@@ -568,7 +576,11 @@ export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposa
    * MQTT 5: publishes a request and resolves with the answer, the message on the response topic that carries the
    * request's correlation data. Rejects as `publish` does, and with `ERR_NO_RESPONSE` after `timeoutMs`.
    */
-  request(topic: string, payload: Payload, options?: RequestOptions): Promise<Message>
+  request(
+    topic: string,
+    payload: Payload,
+    options?: RequestOptions,
+  ): Promise<Message & { readonly properties: MessageProperties }>
 
   /** Ends every use of these filters on this connection. */
   unsubscribe(

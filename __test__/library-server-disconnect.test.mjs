@@ -283,8 +283,8 @@ test(
   },
 )
 
-test('a third connection in a row that is cut early hints at two clients with one id', async () => {
-  const { connection, link } = await peer.connect()
+test('MQTT 3.1.1: a third connection in a row that is cut early hints at two clients with one id', async () => {
+  const { connection, link } = await peer.connect({ mqttVersion: 3 })
   const hints = []
   connection.on('interrupt', ({ error }) => hints.push(/one client id/.test(error.hint)))
   link.end()

@@ -266,7 +266,11 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     return { reasonCodes: codes, packet_id: packetId, ...(said !== '' && { reasonString: said }) }
   }
 
-  async request(topic: string, payload: api.Payload, options: api.RequestOptions = {}): Promise<api.Message> {
+  async request(
+    topic: string,
+    payload: api.Payload,
+    options: api.RequestOptions = {},
+  ): Promise<api.Message & { readonly properties: api.MessageProperties }> {
     checkRequestOptions(options)
     if (this.#mqttVersion === 3) {
       throw invalidOption('request(): MQTT 3.1.1 has no requests and answers; use mqttVersion: 5')

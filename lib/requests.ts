@@ -1,5 +1,5 @@
 // Requests and their answers (MQTT 5 section 4.10).
-import type { Message, Payload, PublishOptions, RequestOptions } from '../index.js'
+import type { Message, MessageProperties, Payload, PublishOptions, RequestOptions } from '../index.js'
 import { MqttError, closed, invalidOption } from './errors.js'
 import { onAbort } from './signals.js'
 import { FilterUse } from './subscription.js'
@@ -12,9 +12,12 @@ export interface Publisher {
   listen(topic: string, handler: (message: Message) => void): Promise<FilterUse>
 }
 
+/** It carries correlation data at the least. */
+type Answer = Message & { readonly properties: MessageProperties }
+
 interface Waiting {
   responseTopic: string
-  resolve: (message: Message) => void
+  resolve: (answer: Answer) => void
   reject: (error: unknown) => void
 }
 
@@ -35,7 +38,7 @@ export class Requests {
     this.#publisher = publisher
   }
 
-  async request(topic: string, payload: Payload, options: RequestOptions): Promise<Message> {
+  async request(topic: string, payload: Payload, options: RequestOptions): Promise<Answer> {
     const {
       responseTopic = `${this.#publisher.clientId}/responses`,
       timeoutMs = TIMEOUT_MS,
@@ -56,7 +59,7 @@ export class Requests {
     let abort: (() => void) | undefined
     let timer: NodeJS.Timeout | undefined
     try {
-      return await new Promise<Message>((resolve, reject) => {
+      return await new Promise<Answer>((resolve, reject) => {
         this.#waiting.set(id, { responseTopic, resolve, reject })
         if (signal !== undefined) {
           abort = () => reject(signal.reason as Error)
@@ -109,7 +112,7 @@ export class Requests {
   #answered(message: Message): void {
     const id = message.properties?.correlationData?.toString('hex') ?? ''
     const waiting = this.#waiting.get(id)
-    if (waiting?.responseTopic === message.topic) waiting.resolve(message)
+    if (waiting?.responseTopic === message.topic) waiting.resolve(message as Answer)
     // With manualAck nobody else would, also where the request was given up. What is no answer is the app's.
     if (waiting !== undefined || this.#past.has(id)) message.ack()
   }

@@ -116,6 +116,11 @@ class PeerLink {
     return publish
   }
 
+  /** From here on nothing is read. */
+  pause() {
+    this.#socket.pause()
+  }
+
   end() {
     this.#socket.end()
   }

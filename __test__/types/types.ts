@@ -216,7 +216,8 @@ export async function properties(connection: Connection): Promise<void> {
   })
 
   const answer = await connection.request('ask', { of: 'me' })
-  same<typeof answer, Message>(true)
+  const message: Message = answer
+  void message
   await connection.request('ask', 'text', {
     responseTopic: 'answers/me',
     timeoutMs: 1_000,
@@ -226,13 +227,11 @@ export async function properties(connection: Connection): Promise<void> {
     signal: new AbortController().signal,
   })
   const received = answer.properties
-  same<typeof received, MessageProperties | undefined>(true)
-  if (received !== undefined) {
-    same<typeof received.correlationData, Buffer | undefined>(true)
-    same<typeof received.payloadFormat, 'bytes' | 'utf8' | undefined>(true)
-    same<typeof received.expirySeconds, number | undefined>(true)
-    for (const [key, value] of received.userProperties) console.log(key.length, value.length)
-  }
+  same<typeof received, MessageProperties>(true)
+  same<typeof received.correlationData, Buffer | undefined>(true)
+  same<typeof received.payloadFormat, 'bytes' | 'utf8' | undefined>(true)
+  same<typeof received.expirySeconds, number | undefined>(true)
+  for (const [key, value] of received.userProperties) console.log(key.length, value.length)
 
   // @ts-expect-error -- a will has a payload, be it empty.
   await connectWithCustomAuthorizer({ endpoint, will: { topic: 'gone' } })
