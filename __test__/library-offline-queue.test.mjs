@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { getEventListeners, once } from 'node:events'
 import { after, test } from 'node:test'
-import { sentSoFar, startEndingPeer } from './support/scripted-peer.mjs'
+import { sentSoFar, startEndingPeer, until } from './support/scripted-peer.mjs'
 
 const peer = await startEndingPeer()
 after(() => peer.close())
@@ -276,9 +276,11 @@ test('a publish that is aborted while it waits is withdrawn, and makes room', as
   const controller = new AbortController()
   const reason = new Error('changed my mind')
   const aborted = connection.publish('aborted', '', { signal: controller.signal })
+  const rejected = assert.rejects(aborted, (error) => error === reason)
+  await until(() => connection.stats().queued === 1)
   controller.abort(reason)
-  await assert.rejects(aborted, (error) => error === reason)
-  while (connection.stats().queued > 0) await new Promise((resolve) => setImmediate(resolve))
+  await rejected
+  await until(() => connection.stats().queued === 0)
   const kept = connection.publish('kept', '')
   const link = await back()
   assert.equal((await link.acknowledge()).topic, 'kept')

@@ -63,22 +63,6 @@ test('a response topic of its own is subscribed to and used', async () => {
   await connection.disconnect()
 })
 
-test('without an answer in time it rejects with ERR_NO_RESPONSE', async () => {
-  const { connection, link } = await peer.connect()
-  const asking = connection.request('service', '', { timeoutMs: 1 })
-  // The time begins with the publish, not with the subscription.
-  const refused = assert.rejects(asking, (error) => {
-    assert.equal(error.code, 'ERR_NO_RESPONSE')
-    assert.equal(error.stage, 'operation')
-    assert.match(error.message, /"service".*within 1 ms/)
-    assert.ok(error.hint)
-    return true
-  })
-  await takeRequest(link)
-  await refused
-  await connection.disconnect()
-})
-
 test('an aborted request rejects with the reason, and a late answer harms nobody', async () => {
   const { connection, link } = await peer.connect()
   const controller = new AbortController()
