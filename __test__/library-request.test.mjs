@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, test } from 'node:test'
-import { startPeer } from './support/scripted-peer.mjs'
+import { handedOut, sentSoFar, startPeer } from './support/scripted-peer.mjs'
 
 const peer = await startPeer()
 after(() => peer.close())
@@ -138,4 +138,16 @@ test('on MQTT 3.1.1, and with properties that it sets itself, it is refused', as
   const { connection: old } = await peer.connect({ mqttVersion: 3 })
   await assert.rejects(old.request('service', ''), { code: 'ERR_INVALID_OPTION' })
   await old.disconnect()
+})
+
+test('with manualAck, what is no answer is left to the app to acknowledge', async () => {
+  const { connection, link } = await peer.connect({ manualAck: true })
+  const asking = connection.request('service', '')
+  const { responseTopic: topic, answer } = await takeRequest(link)
+  answer('')
+  await asking
+  link.send({ cmd: 'publish', topic, payload: 'no answer', qos: 1, messageId: 9 })
+  await handedOut(connection, link)
+  assert.deepEqual(await sentSoFar(connection, link), [])
+  await connection.disconnect({ force: true })
 })

@@ -297,3 +297,18 @@ test('MQTT 3.1.1: a third connection in a row that is cut early hints at two cli
   assert.deepEqual(hints, [false, false, true])
   await connection.disconnect()
 })
+
+test('a connection that is cut over an operation does not hint at two clients with one id', async () => {
+  const { connection, link } = await peer.connect({ mqttVersion: 3 })
+  const hints = []
+  connection.on('interrupt', ({ error }) => hints.push(/one client id/.test(error.hint)))
+  const publishing = connection.publish('t', '')
+  publishing.catch(() => {})
+  for (let next = link, round = 0; round < 3; round++) {
+    await next.expect('publish')
+    next.end()
+    next = await peer.welcome()
+  }
+  assert.deepEqual(hints, [false, false, false])
+  await connection.disconnect({ force: true })
+})

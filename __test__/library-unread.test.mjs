@@ -64,3 +64,17 @@ test('an end that somebody watches warns of nothing', async (t) => {
   assert.equal((await closed).error.code, 'ERR_CONNECTION_LOST')
   assert.equal(warn.mock.callCount(), 0)
 })
+
+test('where less than that fills `receive`, the warning comes when it is full', async () => {
+  const { connection, link } = await peer.connect({ receive: { maxMessages: 5 } })
+  const granting = connection.subscribe('t')
+  await link.grant()
+  await granting
+  const warned = once(process, 'warning')
+  for (let number = 1; number <= 5; number++) {
+    link.send({ cmd: 'publish', topic: 't', payload: '', qos: 1, messageId: number })
+  }
+  const [warning] = await warned
+  assert.equal(warning.name, 'UnreadSubscriptionWarning')
+  await connection.disconnect({ force: true })
+})

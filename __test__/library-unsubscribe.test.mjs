@@ -164,3 +164,16 @@ for (const [what, filters, code] of [
     await connection.disconnect()
   })
 }
+
+test('who waits for an UNSUBACK that a lost connection does not bring need not wait any more', async () => {
+  const { connection, link } = await peer.connect({ reconnect: { minDelayMs: 100_000 } })
+  const granting = connection.subscribe('a', {}, () => {})
+  await link.grant()
+  const subscription = await granting
+  const leaving = subscription.unsubscribe()
+  await link.expect('unsubscribe')
+  link.destroy()
+  await leaving
+  assert.equal(connection.state, 'reconnecting')
+  await connection.disconnect()
+})

@@ -406,3 +406,11 @@ fn a_log_level_takes_what_is_graver_too() {
         assert_eq!(level.map(Level::as_str), Some(name));
     }
 }
+
+#[test]
+fn a_bound_of_the_delay_that_was_not_given_gives_way_to_the_other() {
+    let short = valid(|options| options.reconnect.max_delay_ms = Some(500.0)).reconnect;
+    assert_eq!(short.min_delay, Duration::from_millis(500));
+    let long = valid(|options| options.reconnect.min_delay_ms = Some(500_000.0)).reconnect;
+    assert_eq!(long.max_delay, Duration::from_secs(500));
+}

@@ -327,3 +327,17 @@ fn a_qos_0_message_fails_once_the_link_does_not_follow_at_once() {
     };
     assert_eq!(bench.events.take(), [failed(1), failed(2)]);
 }
+
+#[test]
+fn credentials_that_have_ended_already_are_told_of() {
+    let mut bench = Bench::unconnected(asking);
+    bench.session.ask(1, None, &mut bench.events);
+    let ended = Expiry {
+        id: 1,
+        after: seconds(0),
+    };
+    let credentials = Ok(Credentials::default());
+    bench.handle.credentials(1, credentials, Some(ended));
+    bench.take_commands();
+    assert!(bench.events.logged("have ended already"));
+}

@@ -631,6 +631,56 @@ async fn a_renewal_that_does_not_connect_is_an_interruption_after_all() {
     assert_eq!(connected(&running, 1).await, expected);
 }
 
+#[tokio::test]
+async fn a_disconnect_in_the_gap_of_a_renewal_still_sends_what_was_accepted() {
+    let (go, gone) = oneshot::channel();
+    let (see, seen) = oneshot::channel();
+    let (tell, told) = oneshot::channel();
+    let (mut running, _endpoint) = reconnecting(
+        |options| {
+            options.keep_alive_seconds = Some(0.0);
+            options.reconnect.renew_after_seconds = Some(75.0);
+        },
+        async move |mut servers| {
+            servers.answer(CONNACK).await.0.listen().await;
+            let mut server = servers.next().await;
+            assert_eq!(server.next().await, Some(Sent::Connect { clean: false }));
+            see.send(()).unwrap();
+            gone.await.unwrap();
+            server.send(&resumed(&[])).await;
+            let Some(Sent::Publish { id, .. }) = server.next().await else {
+                panic!("no publish")
+            };
+            server.send(&puback(id)).await;
+            tell.send(server.next().await).unwrap();
+            server.close().await;
+        },
+    )
+    .await;
+    connected(&running, 1).await;
+    time::pause();
+    time::advance(Duration::from_secs(75)).await;
+    time::resume();
+    seen.await.unwrap();
+    running.publish(7);
+    running.handle.disconnect(Duration::from_secs(60));
+    go.send(()).unwrap();
+    let (events, _) = running.end().await;
+    let outcomes: Vec<_> = events.iter().filter_map(Event::outcome_of).collect();
+    assert_eq!(outcomes, [7]);
+    assert!(
+        !events
+            .iter()
+            .any(|event| matches!(event, Event::Failed { .. }))
+    );
+    let closed = Event::Closed {
+        code: None,
+        unsettled: 0,
+    };
+    assert_eq!(events.last(), Some(&closed));
+    assert_eq!(told.await.unwrap(), Some(Sent::Disconnect(Some(0))));
+}
+
 // Others.
 
 #[tokio::test]
