@@ -2,14 +2,19 @@
 
 mod encoding;
 mod signing;
+mod upgrade;
 mod user_name;
+
+use std::borrow::Cow;
 
 use crate::{
     error::{Code, Failure, Result, Stage},
+    options::WebSocket,
     wire::Version,
 };
-use encoding::{encode_key, encode_value, normalise_signature};
+use encoding::{encode_key, encode_url, encode_value, normalise_signature};
 pub use signing::sign_token;
+pub use upgrade::{Carrier, Upgrade};
 use user_name::Parameter;
 
 /// What a custom authorizer checks, by the names that AWS uses in `MqttConnectCustomAuthConfig`. An empty field means
@@ -42,12 +47,14 @@ pub enum TokenEncoding {
     Percent,
 }
 
-/// What CONNECT carries. It holds secrets, hence no `Debug`; the warnings hold none.
+/// What an attempt logs in with. It holds secrets, hence no `Debug`; the warnings hold none.
 #[derive(Default)]
 pub struct Login {
     /// `None` where there is nothing to say: never empty.
     pub user_name: Option<String>,
     pub password: Option<Vec<u8>>,
+    /// What the WebSocket's request says, where MQTT is carried so.
+    pub upgrade: Option<Upgrade>,
     pub warnings: Vec<String>,
 }
 
@@ -76,12 +83,18 @@ impl Credentials {
     }
 
     /// User name and password as CONNECT carries them (AWS IoT Core Developer Guide, "Connecting to AWS IoT Core by
-    /// using custom authentication"): `<username>?<its query>&<authorizer name>&<signature>&<token>`.
-    pub fn login(&self, version: Version) -> Result<Login> {
+    /// using custom authentication"): `<username>?<its query>&<authorizer name>&<signature>&<token>`. Over WebSocket all
+    /// but user name and password may travel in the upgrade request.
+    pub fn login(&self, version: Version, websocket: Option<&WebSocket>) -> Result<Login> {
         let mut warnings = Vec::new();
-        let parameters = self.parameters(&mut warnings)?;
+        let carrier = websocket.map_or(Carrier::Connect, |websocket| websocket.credentials_in);
+        let parameters = self.parameters(carrier, &mut warnings)?;
+        let in_connect = match carrier {
+            Carrier::Connect => &parameters[..],
+            Carrier::Query | Carrier::Headers => &[],
+        };
         let username = given(&self.username).unwrap_or_default();
-        let user_name = user_name::compose(username, &parameters, &mut warnings)?;
+        let user_name = user_name::compose("username", username, in_connect, &mut warnings)?;
         let password = self
             .password
             .clone()
@@ -90,39 +103,59 @@ impl Credentials {
         Ok(Login {
             user_name: (!user_name.is_empty()).then_some(user_name),
             password,
+            upgrade: websocket
+                .map(|websocket| Upgrade::new(websocket, &parameters, &mut warnings))
+                .transpose()?,
             warnings,
         })
     }
 
-    /// The items that these credentials add to the query, in the order in which AWS's guide shows them.
-    fn parameters(&self, warnings: &mut Vec<String>) -> Result<Vec<Parameter>> {
+    /// What these credentials add to the caller's text, in the order in which AWS's guide shows it.
+    fn parameters(&self, carrier: Carrier, warnings: &mut Vec<String>) -> Result<Vec<Parameter>> {
         let mut parameters = Vec::new();
+        let encoding = self.token_encoding;
+        let write = |text: &str, in_query: fn(&str, TokenEncoding) -> Cow<'_, str>| match carrier {
+            Carrier::Connect => in_query(text, encoding).into_owned(),
+            Carrier::Query => encode_url(&in_query(text, encoding), encoding).into_owned(),
+            Carrier::Headers if encoding == TokenEncoding::Percent => {
+                in_query(text, encoding).into_owned()
+            }
+            Carrier::Headers => text.to_owned(),
+        };
         if let Some(name) = given(&self.authorizer_name) {
             parameters.push(Parameter {
                 option: "authorizerName",
                 key: user_name::AUTHORIZER_NAME.to_owned(),
-                value: encode_value(name, self.token_encoding).into_owned(),
+                value: write(name, encode_value),
             });
-            self.warn_if_broken("authorizerName", name, warnings);
+            self.warn_if_broken("authorizerName", name, carrier, warnings);
         }
         if let Some(token) = self.token()? {
             parameters.push(Parameter {
                 option: "tokenSignature",
                 key: user_name::SIGNATURE.to_owned(),
-                value: token.signature,
+                value: match carrier {
+                    Carrier::Headers => token.signature,
+                    Carrier::Connect | Carrier::Query => {
+                        encode_value(&token.signature, TokenEncoding::Percent).into_owned()
+                    }
+                },
             });
             parameters.push(Parameter {
                 option: "tokenValue",
-                key: encode_key(token.key, self.token_encoding).into_owned(),
-                value: encode_value(token.value, self.token_encoding).into_owned(),
+                key: match carrier {
+                    Carrier::Headers => token.key.to_owned(),
+                    Carrier::Connect | Carrier::Query => write(token.key, encode_key),
+                },
+                value: write(token.value, encode_value),
             });
-            self.warn_if_broken("tokenKeyName", token.key, warnings);
-            self.warn_if_broken("tokenValue", token.value, warnings);
+            self.warn_if_broken("tokenKeyName", token.key, carrier, warnings);
+            self.warn_if_broken("tokenValue", token.value, carrier, warnings);
         }
         Ok(parameters)
     }
 
-    /// The token with its signature, percent-encoded. All of its parts are given, or none.
+    /// The token with its signature in base64. All of its parts are given, or none.
     fn token(&self) -> Result<Option<Token<'_>>> {
         let key = given(&self.token_key_name);
         let value = given(&self.token_value);
@@ -156,13 +189,20 @@ impl Credentials {
         Ok(Some(Token {
             key,
             value,
-            signature: encode_value(&signature, TokenEncoding::Percent).into_owned(),
+            signature,
         }))
     }
 
     /// With `raw` the caller answers for the query, but is told when it comes apart.
-    fn warn_if_broken(&self, option: &str, text: &str, warnings: &mut Vec<String>) {
-        if self.token_encoding == TokenEncoding::Raw && text.contains(['&', '?']) {
+    fn warn_if_broken(
+        &self,
+        option: &str,
+        text: &str,
+        carrier: Carrier,
+        warnings: &mut Vec<String>,
+    ) {
+        let in_query = carrier != Carrier::Headers;
+        if in_query && self.token_encoding == TokenEncoding::Raw && text.contains(['&', '?']) {
             warnings.push(format!(
                 "{option} holds & or ?, and tokenEncoding is 'raw': IoT Core reads it as several parameters"
             ));

@@ -38,7 +38,9 @@ impl Deadline {
                 let doing = match stage {
                     Stage::Dns => "its name was still being resolved",
                     Stage::Tcp => "TCP had not connected",
+                    Stage::Proxy => "the proxy had not let through",
                     Stage::Tls => "the TLS handshake was not done",
+                    Stage::WebSocket => "the request for a WebSocket was not answered",
                     _ => "CONNECT was not answered",
                 };
                 let message = format!(

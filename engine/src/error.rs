@@ -1,6 +1,6 @@
 //! The one error type of the engine: what failed, where, and what to look at next.
 
-use std::{error, fmt, sync::Arc};
+use std::{borrow::Cow, error, fmt, sync::Arc};
 
 /// The result of anything in the engine that can fail.
 pub type Result<T> = std::result::Result<T, Failure>;
@@ -16,7 +16,7 @@ struct Detail {
     code: Code,
     stage: Stage,
     message: String,
-    hint: &'static str,
+    hint: Cow<'static, str>,
     retryable: bool,
     reason_code: Option<u8>,
     reason_string: Option<String>,
@@ -30,7 +30,7 @@ impl Failure {
             code,
             stage,
             message: message.into(),
-            hint: code.hint(),
+            hint: code.hint().into(),
             retryable: code.retryable(),
             reason_code: None,
             reason_string: None,
@@ -50,8 +50,8 @@ impl Failure {
 
     /// Replaces the hint of the code by one that fits this case better.
     #[must_use]
-    pub fn with_hint(self, hint: &'static str) -> Self {
-        self.edit(|detail| detail.hint = hint)
+    pub fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {
+        self.edit(|detail| detail.hint = hint.into())
     }
 
     /// Trying again will not help, whatever is true of the code.
@@ -94,8 +94,8 @@ impl Failure {
     }
 
     /// What to look at next, the likeliest first. Empty where the message says it all.
-    pub fn hint(&self) -> &'static str {
-        self.0.hint
+    pub fn hint(&self) -> &str {
+        &self.0.hint
     }
 
     /// Whether the same call can succeed later without a change.
@@ -142,7 +142,9 @@ pub enum Stage {
     Credentials,
     Dns,
     Tcp,
+    Proxy,
     Tls,
+    WebSocket,
     Connack,
     Session,
     Operation,
@@ -156,7 +158,9 @@ impl Stage {
             Self::Credentials => "credentials",
             Self::Dns => "dns",
             Self::Tcp => "tcp",
+            Self::Proxy => "proxy",
             Self::Tls => "tls",
+            Self::WebSocket => "websocket",
             Self::Connack => "connack",
             Self::Session => "session",
             Self::Operation => "operation",
@@ -205,6 +209,12 @@ codes! {
     /// No TCP connection to the endpoint.
     Tcp = "ERR_TCP", true,
         "Check the port (443 for a custom authorizer) and whether a firewall lets this machine reach it.";
+    /// The proxy could not be reached, or does not let through to the endpoint.
+    Proxy = "ERR_PROXY", true,
+        "The message says which hop failed. Check host and port of the proxy, and whether it may connect to the endpoint's name and port: many allow 443 alone.";
+    /// The proxy wants another login than it was given.
+    ProxyAuth = "ERR_PROXY_AUTH", true,
+        "User name and password belong into the proxy's URL, percent-encoded: http://user:p%40ss@host:port. Basic is supported, and SOCKS 5 with a password; NTLM, Kerberos and Digest are not: there a local relay that speaks them, such as Cntlm or Px, is the way.";
     /// The TLS handshake failed for another reason than certificate or ALPN.
     Tls = "ERR_TLS", true,
         "IoT Core ends the handshake when the server name (SNI) is not one of its endpoints or domains. A firewall or proxy that inspects TLS does so too. Check the endpoint and the port.";
@@ -213,6 +223,9 @@ codes! {
     /// The server did not agree to the protocol `mqtt`.
     Alpn = "ERR_ALPN", true,
         "A custom authorizer over MQTT needs port 443 and ALPN `mqtt`. Check that the port is 443, that the endpoint is an IoT data endpoint (its name holds `-ats`), and that no proxy that inspects TLS stands between.";
+    /// The WebSocket was not opened, or its protocol was broken.
+    WebSocket = "ERR_WEBSOCKET", true,
+        "IoT Core opens it at wss://<endpoint>/mqtt on port 443. 403 and 401: the authorizer or the signature refused the login, or the endpoint is not an IoT data endpoint. 404: check websocket.path. 200, 301 and 502: a proxy or web server answers in its place.";
     /// The way to CONNACK took longer than `connectTimeoutMs`.
     ConnectTimeout = "ERR_CONNECT_TIMEOUT", true,
         "A firewall that swallows packets is the likeliest cause; then an authorizer Lambda that takes too long (IoT Core allows 5 s). Raise connectTimeoutMs only on slow networks.";

@@ -134,7 +134,7 @@ impl Handle {
         let login = given.and_then(|credentials| {
             credentials
                 .completed(&options.credentials)
-                .login(options.version)
+                .login(options.version, options.websocket.as_ref())
         });
         let login = login.map_err(|failure| match failure.code() {
             Code::Credentials => failure,

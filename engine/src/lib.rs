@@ -34,7 +34,10 @@ pub use authorizer::{Credentials, Login, TokenEncoding, sign_token};
 
 /// What holds for a whole connection.
 mod options;
-pub use options::{Change, ConnectOptions, Level, LimitChanges, Options, ReconnectOptions};
+pub use options::{
+    Change, ConnectOptions, Level, LimitChanges, Options, ProxyOptions, ReconnectOptions,
+    SystemStore, TlsOptions, WebSocketOptions,
+};
 mod budget;
 mod limits;
 mod shared;

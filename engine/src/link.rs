@@ -171,6 +171,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 Ok(_) => {}
                 Err(error) => {
                     return Err(transport::alert(&error, &self.peer)
+                        .or_else(|| transport::breach(&error, &self.peer))
                         .unwrap_or_else(|| self.closed_before_connack().with_cause(error)));
                 }
             }
@@ -466,6 +467,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 
     fn lost(&mut self, error: Option<&io::Error>) -> Failure {
+        if let Some(failure) = error.and_then(|error| transport::breach(error, &self.peer)) {
+            return failure;
+        }
         self.closed_by_server = error.is_none_or(|error| {
             matches!(
                 error.kind(),
@@ -485,7 +489,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         );
         match error {
             None => failure,
-            Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => failure,
+            // The kind alone says no more.
+            Some(error)
+                if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() =>
+            {
+                failure
+            }
+            Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                failure.with_cause(error)
+            }
             Some(error) => Failure::new(
                 Code::ConnectionLost,
                 Stage::Session,

@@ -1,11 +1,6 @@
 //! Validated configuration: what a host asks for, checked once, before any network traffic.
 
-use std::{fs, sync::Arc, time::Duration};
-
-use rustls::{
-    RootCertStore,
-    pki_types::{CertificateDer, ServerName, pem::PemObject},
-};
+use std::{sync::Arc, time::Duration};
 
 use crate::{
     authorizer::{Credentials, Login},
@@ -15,8 +10,17 @@ use crate::{
     wire::{PublishProperties, Version, Will, check_connect_properties},
 };
 
+mod proxy;
+pub use proxy::{Authority, Proxy, ProxyLogin, ProxyOptions, ProxyScheme};
 mod reconnect;
 pub use reconnect::{InitialConnect, Reconnect, ReconnectOptions};
+mod tls;
+pub use tls::{
+    ALPN_MQTT, Roots, SystemStore, Tls, TlsOptions, TlsProfile, TlsVersion, is_default_endpoint,
+};
+mod websocket;
+pub use websocket::{WebSocket, WebSocketOptions};
+pub(crate) use websocket::{check_header, check_path};
 
 /// What a host asks for, nothing checked yet. Numbers are as wide as the host's, so that a wrong one can be named.
 #[derive(Default)]
@@ -29,9 +33,11 @@ pub struct ConnectOptions {
     /// Whether the host is asked for credentials before each attempt; `credentials` completes what it answers.
     pub asks_credentials: bool,
     pub credentials_timeout_ms: Option<f64>,
-    /// PEM texts, each with one or several certificates.
-    pub ca: Vec<Vec<u8>>,
-    pub ca_file: Option<String>,
+    /// `tls` or `websocket`
+    pub transport: Option<String>,
+    pub websocket: Option<WebSocketOptions>,
+    pub tls: TlsOptions,
+    pub proxy: Option<ProxyOptions>,
     pub keep_alive_seconds: Option<f64>,
     pub ping_timeout_ms: Option<f64>,
     pub connect_timeout_ms: Option<f64>,
@@ -75,8 +81,13 @@ pub enum Change {
 /// Options that can work.
 pub struct Options {
     pub host: String,
-    pub server_name: ServerName<'static>,
     pub port: u16,
+    pub tls: Tls,
+    /// `None`: MQTT over TLS.
+    pub websocket: Option<WebSocket>,
+    pub proxy: Option<Proxy>,
+    /// What is legal and unlikely to work.
+    pub warnings: Vec<String>,
     pub client_id: String,
     pub version: Version,
     /// What is logged in with where the host is not asked.
@@ -85,7 +96,6 @@ pub struct Options {
     pub credentials: Credentials,
     pub asks_credentials: bool,
     pub credentials_timeout: Duration,
-    pub roots: Roots,
     pub keep_alive_seconds: u16,
     pub ping_timeout: Duration,
     pub connect_timeout: Duration,
@@ -132,15 +142,6 @@ pub enum Qos0 {
     Reject,
 }
 
-/// Which certificate authorities are trusted.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub enum Roots {
-    /// Those of the system, or Mozilla's where it has none.
-    System,
-    /// These alone.
-    Only(Vec<CertificateDer<'static>>),
-}
-
 /// How much a log record matters; the first is the gravest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -184,14 +185,18 @@ impl ConnectOptions {
     pub fn validate(self) -> Result<Options> {
         let limits = limits(self.limits.as_deref(), &self.limit_changes)?;
         let version = version(self.mqtt_version)?;
-        let server_name = server_name(&self.endpoint)?;
+        let mut warnings = Vec::new();
+        let websocket = websocket(self.transport.as_deref(), self.websocket.as_ref())?;
+        let tls = self
+            .tls
+            .validate(&self.endpoint, websocket.is_some(), &mut warnings)?;
         let clean_session = self.clean_session.unwrap_or(true);
         let client_id = client_id(self.client_id, clean_session, &limits)?;
         let login = if self.asks_credentials {
             check_completed(&self.credentials)?;
             Login::default()
         } else {
-            self.credentials.login(version)?
+            self.credentials.login(version, websocket.as_ref())?
         };
         if let Some(will) = &self.will {
             check_will(will, version, &limits)?;
@@ -206,7 +211,10 @@ impl ConnectOptions {
         let reconnect = self.reconnect.validate()?;
         Ok(Options {
             host: self.endpoint,
-            server_name,
+            tls,
+            websocket,
+            proxy: self.proxy.map(|proxy| proxy.validate()).transpose()?,
+            warnings,
             port: integer("port", self.port, 1..=65_535, 443)? as u16,
             client_id,
             version,
@@ -218,7 +226,6 @@ impl ConnectOptions {
                 self.credentials_timeout_ms,
                 30_000,
             )?,
-            roots: roots(&self.ca, self.ca_file.as_deref())?,
             keep_alive_seconds: keep_alive(self.keep_alive_seconds, &limits)?,
             ping_timeout: millis("pingTimeoutMs", self.ping_timeout_ms, 10_000)?,
             connect_timeout: millis("connectTimeoutMs", self.connect_timeout_ms, 30_000)?,
@@ -269,6 +276,23 @@ impl ConnectOptions {
             limits,
             log_level: self.log_level.as_deref().map_or(Ok(None), Level::parse)?,
         })
+    }
+}
+
+/// `None`: MQTT over TLS.
+fn websocket(
+    transport: Option<&str>,
+    given: Option<&WebSocketOptions>,
+) -> Result<Option<WebSocket>> {
+    match (transport, given) {
+        (None | Some("tls"), None) => Ok(None),
+        (None | Some("tls"), Some(_)) => Err(Failure::option(
+            "websocket is given, and transport is 'tls'",
+        )
+        .with_hint("Set transport: 'websocket', or leave websocket out.")),
+        (Some("websocket"), None) => WebSocketOptions::default().validate().map(Some),
+        (Some("websocket"), Some(given)) => given.validate().map(Some),
+        (Some(other), _) => Err(choice("transport", "'tls' or 'websocket'", other)),
     }
 }
 
@@ -377,29 +401,6 @@ fn version(given: Option<f64>) -> Result<Version> {
     }
 }
 
-fn server_name(endpoint: &str) -> Result<ServerName<'static>> {
-    const WANTED: &str =
-        "endpoint must be a host name alone, such as abc123-ats.iot.eu-west-1.amazonaws.com";
-    let shape = if endpoint.is_empty() {
-        "it is empty"
-    } else if endpoint.contains("://") {
-        "it is a URL: leave out the scheme and everything after the name"
-    } else if endpoint.contains(['/', '?', '#', '@']) {
-        "it holds more than a name: leave out path, query and user"
-    } else if endpoint.contains(char::is_whitespace) {
-        "it holds white space"
-    } else if endpoint.contains(':') && endpoint.parse::<std::net::Ipv6Addr>().is_err() {
-        "it holds a port: use the option port"
-    } else {
-        ""
-    };
-    if !shape.is_empty() {
-        return Err(Failure::option(format!("{WANTED}; {shape}")));
-    }
-    ServerName::try_from(endpoint.to_owned())
-        .map_err(|_| Failure::option(format!("{WANTED}; {endpoint:?} is no valid host name")))
-}
-
 fn client_id(given: Option<String>, clean_session: bool, limits: &Limits) -> Result<String> {
     match given.filter(|id| !id.is_empty()) {
         Some(id) if id.len() > limits.client_id_bytes => Err(Failure::option(format!(
@@ -420,50 +421,6 @@ fn keep_alive(given: Option<f64>, limits: &Limits) -> Result<u16> {
     let range = &limits.keep_alive_seconds;
     let range = u64::from(*range.start())..=u64::from(*range.end());
     Ok(integer("keepAliveSeconds", given, range, 60)? as u16)
-}
-
-fn roots(ca: &[Vec<u8>], ca_file: Option<&str>) -> Result<Roots> {
-    let mut certificates = Vec::new();
-    for pem in ca {
-        read_certificates("tls.ca", pem, &mut certificates)?;
-    }
-    if let Some(path) = ca_file {
-        let pem = fs::read(path).map_err(|error| {
-            Failure::option(format!("tls.caFile {path:?} cannot be read: {error}"))
-        })?;
-        read_certificates(&format!("tls.caFile {path:?}"), &pem, &mut certificates)?;
-    }
-    Ok(if certificates.is_empty() && ca.is_empty() {
-        Roots::System
-    } else {
-        Roots::Only(certificates)
-    })
-}
-
-fn read_certificates(
-    option: &str,
-    pem: &[u8],
-    into: &mut Vec<CertificateDer<'static>>,
-) -> Result<()> {
-    let before = into.len();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
-        let certificate = certificate.map_err(|error| {
-            Failure::option(format!("{option} is not valid PEM")).with_cause(error)
-        })?;
-        RootCertStore::empty()
-            .add(certificate.clone())
-            .map_err(|error| {
-                Failure::option(format!("{option} holds a certificate that cannot be read"))
-                    .with_cause(error)
-            })?;
-        into.push(certificate);
-    }
-    if into.len() == before {
-        return Err(Failure::option(format!(
-            "{option} holds no certificate: PEM with -----BEGIN CERTIFICATE----- is needed"
-        )));
-    }
-    Ok(())
 }
 
 fn millis(name: &str, given: Option<f64>, default: u64) -> Result<Duration> {

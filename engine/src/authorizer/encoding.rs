@@ -21,6 +21,16 @@ pub(super) fn encode_key(text: &str, encoding: TokenEncoding) -> Cow<'_, str> {
     encode(text, encoding, BREAKS_KEY)
 }
 
+/// What was written for a query, made fit for that of a URL; `raw` stays as it is.
+pub(super) fn encode_url(written: &str, encoding: TokenEncoding) -> Cow<'_, str> {
+    match encoding {
+        TokenEncoding::Raw => written.into(),
+        TokenEncoding::Auto | TokenEncoding::Percent => {
+            utf8_percent_encode(written, BREAKS_URL).into()
+        }
+    }
+}
+
 /// What a reader of the query gets. A `+` stays one: no source says that IoT Core takes it for a space.
 pub(super) fn decode(text: &str) -> Cow<'_, str> {
     percent_decode_str(text).decode_utf8_lossy()
@@ -64,6 +74,22 @@ const NOT_UNRESERVED: &AsciiSet = &NON_ALPHANUMERIC
 const BREAKS_QUERY: &AsciiSet = &CONTROLS.add(b' ').add(b'&').add(b'?').add(b'#').add(b'+');
 
 const BREAKS_KEY: &AsciiSet = &BREAKS_QUERY.add(b'=');
+
+/// What RFC 3986 has no place for in a query; the `%` of what is encoded stays.
+const BREAKS_URL: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'<')
+    .add(b'>')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
 
 /// Accepts what others sign and encode: padding or none, and bits beyond the last byte.
 const LENIENT: GeneralPurpose = GeneralPurpose::new(

@@ -29,7 +29,7 @@ fn credentials(fields: Fields) -> Credentials {
 }
 
 fn login(fields: Fields) -> Login {
-    match credentials(fields).login(V5) {
+    match credentials(fields).login(V5, None) {
         Ok(login) => login,
         Err(failure) => panic!("{fields:?}: {failure}"),
     }
@@ -43,7 +43,7 @@ fn user_name(fields: Fields) -> Option<String> {
 }
 
 fn refusal(credentials: &Credentials, version: Version) -> Failure {
-    match credentials.login(version) {
+    match credentials.login(version, None) {
         Ok(login) => panic!("accepted as {:?}", login.user_name),
         Err(failure) => {
             assert_eq!(failure.stage(), Stage::Options);
@@ -260,8 +260,8 @@ fn the_token_is_all_or_nothing() {
             credentials.token_signing_key = Some(Vec::new());
         }
         match set {
-            0 => assert!(credentials.login(V5).unwrap().user_name.is_none()),
-            0b0111 => assert!(credentials.login(V5).unwrap().user_name.is_some()),
+            0 => assert!(credentials.login(V5, None).unwrap().user_name.is_none()),
+            0b0111 => assert!(credentials.login(V5, None).unwrap().user_name.is_some()),
             _ => {
                 let failure = refusal(&credentials, V5);
                 let message = failure.message();
@@ -306,7 +306,7 @@ fn signs_the_token_where_a_key_is_given() {
         .replace('/', "%2F")
         .replace('=', "%3D");
     assert_eq!(
-        credentials.login(V5).unwrap().user_name.unwrap(),
+        credentials.login(V5, None).unwrap().user_name.unwrap(),
         format!("?{SIGNATURE}{signature}&tok=header.payload")
     );
 }
@@ -340,7 +340,7 @@ fn encodes_what_would_break_the_query() {
             token_encoding: encoding,
             ..credentials(&signed(token, "AAAA"))
         };
-        let login = credentials.login(V5).unwrap();
+        let login = credentials.login(V5, None).unwrap();
         assert!(login.warnings.is_empty());
         assert_eq!(
             login.user_name.unwrap(),
@@ -366,7 +366,7 @@ fn encodes_name_and_key_alike() {
         token_encoding: TokenEncoding::Raw,
         ..credentials(&fields)
     };
-    let login = raw.login(V5).unwrap();
+    let login = raw.login(V5, None).unwrap();
     assert_eq!(
         login.user_name.unwrap(),
         format!("?{NAME}My=Auth,a@b c&{SIGNATURE}AAAA&my=tok&=t")
@@ -476,12 +476,15 @@ fn the_password_is_opaque() {
         password: Some(password.clone()),
         ..credentials(&[("username", "u")])
     };
-    assert_eq!(credentials.login(V311).unwrap().password, Some(password));
+    assert_eq!(
+        credentials.login(V311, None).unwrap().password,
+        Some(password)
+    );
     let empty = Credentials {
         password: Some(Vec::new()),
         ..credentials
     };
-    assert!(empty.login(V311).unwrap().password.is_none());
+    assert!(empty.login(V311, None).unwrap().password.is_none());
 }
 
 #[test]
@@ -492,11 +495,11 @@ fn a_password_needs_a_user_name_in_3_1_1() {
         assert_eq!(failure.code(), Code::InvalidOption);
         assert!(failure.message().starts_with("password is given without"));
         assert!(failure.hint().contains("mqttVersion: 5"));
-        let login = credentials.login(V5).unwrap();
+        let login = credentials.login(V5, None).unwrap();
         assert!(login.user_name.is_none() && login.password.is_some());
     }
     let named = credentials(&[("authorizerName", "A"), ("password", "p")]);
-    assert!(named.login(V311).is_ok());
+    assert!(named.login(V311, None).is_ok());
 }
 
 #[test]
@@ -552,7 +555,7 @@ fn any_fields_make_a_query_that_reads_back() {
             ])
         };
         // A key may contradict an item of the user name.
-        let Ok(login) = credentials.login(V311) else {
+        let Ok(login) = credentials.login(V311, None) else {
             continue;
         };
         composed += 1;

@@ -22,14 +22,15 @@ pub(super) fn is_reserved(key: &str) -> bool {
 
 /// The user's text with the parameters added to its query.
 ///
-/// What the user wrote stays byte for byte, but for a `?` inside the query: IoT Core takes what follows the last one for
+/// `place` is the option with the user's text. What the user wrote stays byte for byte, but for a `?` inside the query: IoT Core takes what follows the last one for
 /// the query. A parameter that the user wrote too is accepted once if the two agree, else refused.
 pub(super) fn compose(
-    username: &str,
+    place: &str,
+    text: &str,
     parameters: &[Parameter],
     warnings: &mut Vec<String>,
 ) -> Result<String> {
-    let (base, query) = username.split_once('?').unwrap_or((username, ""));
+    let (base, query) = text.split_once('?').unwrap_or((text, ""));
     let mut slots = Slots::new(parameters);
     let mut composed = base.to_owned();
     let mut separator = '?';
@@ -47,16 +48,15 @@ pub(super) fn compose(
             Inserted::Repeated => {}
             Inserted::Conflicting => {
                 return Err(Failure::option(format!(
-                    "username holds the parameter {} twice, with different values",
+                    "{place} holds the parameter {} twice, with different values",
                     decode(key)
                 )));
             }
         }
         if value.contains('+') && decode(key).eq_ignore_ascii_case(SIGNATURE) {
-            warnings.push(
-                "the signature inside username holds '+', which can be read as a space: write %2B, or use tokenSignature"
-                    .to_owned(),
-            );
+            warnings.push(format!(
+                "the signature inside {place} holds '+', which can be read as a space: write %2B, or use tokenSignature"
+            ));
         }
     }
     for Parameter { option, key, value } in parameters {
@@ -65,17 +65,16 @@ pub(super) fn compose(
             Inserted::Repeated => {}
             Inserted::Conflicting => {
                 return Err(Failure::option(format!(
-                    "{option} contradicts the parameter {} in username",
+                    "{option} contradicts the parameter {} in {place}",
                     decode(key)
                 )));
             }
         }
     }
     if query.contains('?') {
-        warnings.push(
-            "username holds more than one '?': those after the first are written as %3F, because IoT Core takes what follows the last '?' for the parameters"
-                .to_owned(),
-        );
+        warnings.push(format!(
+            "{place} holds more than one '?': those after the first are written as %3F, because IoT Core takes what follows the last '?' for the parameters"
+        ));
     }
     Ok(composed)
 }

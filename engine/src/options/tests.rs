@@ -213,39 +213,42 @@ fn authorities_that_cannot_be_read() {
         Code::InvalidOption,
         &[
             (
-                |o| o.ca_file = text("/does/not/exist.pem"),
+                |o| o.tls.ca_file = text("/does/not/exist.pem"),
                 &["tls.caFile", "/does/not/exist.pem", "cannot be read"],
             ),
             (
                 // A file that is there, and is no PEM.
-                |o| o.ca_file = text(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
+                |o| o.tls.ca_file = text(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml")),
                 &["tls.caFile", "no certificate"],
             ),
-            (|o| o.ca = vec![Vec::new()], &["tls.ca", "no certificate"]),
             (
-                |o| o.ca = vec![SECRET.into()],
+                |o| o.tls.ca = vec![Vec::new()],
+                &["tls.ca", "no certificate"],
+            ),
+            (
+                |o| o.tls.ca = vec![SECRET.into()],
                 &["tls.ca", "no certificate"],
             ),
             (
                 // A key in place of a certificate.
-                |o| o.ca = vec![include_bytes!("../authorizer/fixtures/ec.pem").into()],
+                |o| o.tls.ca = vec![include_bytes!("../authorizer/fixtures/ec.pem").into()],
                 &["tls.ca", "no certificate"],
             ),
             (
                 |o| {
-                    o.ca =
+                    o.tls.ca =
                         vec![b"-----BEGIN CERTIFICATE-----\n!\n-----END CERTIFICATE-----\n".into()]
                 },
                 &["tls.ca", "not valid PEM"],
             ),
             (
-                |o| o.ca = vec![certificate_of(b"nothing of the kind")],
+                |o| o.tls.ca = vec![certificate_of(b"nothing of the kind")],
                 &["tls.ca", "cannot be read"],
             ),
             (
                 // One good one does not excuse the other.
                 |o| {
-                    o.ca = vec![
+                    o.tls.ca = vec![
                         include_bytes!("../authorizer/fixtures/certificate.pem").into(),
                         Vec::new(),
                     ];
@@ -341,7 +344,7 @@ fn what_is_not_given_has_the_default_of_the_contract() {
     );
     assert_eq!(options.limits.payload_bytes, 128 * 1024);
     assert_eq!(options.log_level, None);
-    assert!(options.roots == Roots::System);
+    assert!(options.tls.profile.roots == Roots::System(SystemStore::default()));
 }
 
 #[test]
@@ -382,10 +385,10 @@ fn authorities_from_text_and_file_count_together() {
             env!("CARGO_MANIFEST_DIR"),
             "/src/authorizer/fixtures/certificate.pem"
         );
-        o.ca = vec![include_bytes!("../authorizer/fixtures/certificate.pem").into()];
-        o.ca_file = text(file);
+        o.tls.ca = vec![include_bytes!("../authorizer/fixtures/certificate.pem").into()];
+        o.tls.ca_file = text(file);
     });
-    let Roots::Only(certificates) = options.roots else {
+    let Roots::Only(certificates) = options.tls.profile.roots else {
         panic!("the system's")
     };
     assert_eq!(certificates.len(), 2);

@@ -164,7 +164,7 @@ mod tests {
         let first = deliveries.push(10, 1);
         let second = deliveries.push(11, 1);
         deliveries.consume(second, 1);
-        assert_eq!(acks(&mut deliveries), []);
+        assert_eq!(acks(&mut deliveries), [0_u16; 0]);
         deliveries.consume(first, 1);
         assert_eq!(acks(&mut deliveries), [10, 11]);
     }
@@ -202,7 +202,7 @@ mod tests {
         deliveries.consume(7, 2);
         assert_eq!((deliveries.unconsumed, deliveries.unconsumed_bytes), (0, 0));
         assert_eq!(acks(&mut deliveries), [5]);
-        assert_eq!(acks(&mut deliveries), []);
+        assert_eq!(acks(&mut deliveries), [0_u16; 0]);
     }
 
     #[test]
@@ -236,7 +236,7 @@ mod tests {
         }
         deliveries.unlink();
         deliveries.consume(0, 1);
-        assert_eq!(acks(&mut deliveries), []);
+        assert_eq!(acks(&mut deliveries), [0_u16; 0]);
         assert!(deliveries.has_credit());
         let number = deliveries.push(1, 1);
         deliveries.consume(number, 1);

@@ -1,29 +1,64 @@
 //! What an attempt to connect says when the server does not accept it.
 
+use std::borrow::Cow;
+
 use crate::{
     error::{Code, Failure, Result, Stage},
-    options::Options,
+    options::{ALPN_MQTT, Options, is_default_endpoint},
     reason::{reason_name, return_code_name},
+    transport::{Stream, is_foreign},
     wire::ConnAck,
 };
 
-/// A close before CONNACK on a link where the server did not select `mqtt` is most likely about that.
-pub(super) fn without_alpn(
-    failure: Failure,
-    alpn_protocol: Option<&str>,
-    options: &Options,
-) -> Failure {
-    if failure.code() != Code::ClosedBeforeConnack || alpn_protocol == Some("mqtt") {
-        return failure;
+/// What TLS has agreed on as to the protocol inside it.
+pub(super) struct Alpn {
+    pub protocol: Option<String>,
+    /// Whether `mqtt` should have been selected, and was not.
+    missed: bool,
+    /// Who issued the server's certificate, where that matters.
+    issuer: Option<String>,
+}
+
+impl Alpn {
+    pub(super) fn of(stream: &Stream, options: &Options) -> Self {
+        let protocol = stream.alpn_protocol().map(Cow::into_owned);
+        let offered = &options.tls.profile.alpn_protocols;
+        let wanted = options.websocket.is_none()
+            && (is_default_endpoint(&options.host) || offered.iter().any(|name| name == ALPN_MQTT));
+        let missed = wanted && protocol.as_deref().map(str::as_bytes) != Some(ALPN_MQTT);
+        Self {
+            protocol,
+            missed,
+            issuer: missed.then(|| stream.issuer()).flatten(),
+        }
     }
-    let message = format!(
-        "{}:{} closed the connection after CONNECT and did not select the protocol `mqtt` (ALPN)",
-        options.host, options.port
-    );
-    let alpn = Failure::new(Code::Alpn, Stage::Connack, message);
-    match failure.cause() {
-        Some(cause) => alpn.with_cause(cause),
-        None => alpn,
+
+    /// A close before CONNACK on a link where the server did not select `mqtt` is most likely about that.
+    pub(super) fn explain(&self, failure: Failure, options: &Options) -> Failure {
+        if failure.code() != Code::ClosedBeforeConnack || !self.missed {
+            return failure;
+        }
+        let message = format!(
+            "{}:{} closed the connection after CONNECT and did not select the protocol `mqtt` (ALPN)",
+            options.host, options.port
+        );
+        let mut alpn = Failure::new(Code::Alpn, Stage::Connack, message);
+        if let Some(issuer) = &self.issuer {
+            let who = if is_foreign(issuer, &options.host) {
+                "That is not Amazon: a proxy or firewall that inspects TLS stands between and strips ALPN. Have it let this endpoint through untouched, or use transport: 'websocket', which needs no ALPN."
+            } else {
+                "If that is not who should have issued it, a proxy or firewall that inspects TLS stands between and strips ALPN."
+            };
+            let hint = format!(
+                "{} The certificate was issued by {issuer}. {who}",
+                alpn.hint()
+            );
+            alpn = alpn.with_hint(hint);
+        }
+        match failure.cause() {
+            Some(cause) => alpn.with_cause(cause),
+            None => alpn,
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use super::{
-    attempt::{check, without_alpn},
+    attempt::{Alpn, check},
     retry::Retry,
 };
 use crate::{
@@ -24,7 +24,7 @@ use crate::{
     link::{End, Link},
     options::{Level, Options},
     session::{Answer, Command, Expiry, Session, overdue_credentials},
-    transport::{self, Stream},
+    transport::{Stream, Transport},
     wire::{ConnAck, Version},
 };
 
@@ -35,6 +35,7 @@ pub(super) struct Life<'a, E> {
     commands: &'a mut UnboundedReceiver<Vec<Command>>,
     events: &'a mut E,
     retry: Retry,
+    transport: Arc<Transport>,
     /// When the latest CONNECT was sent.
     connected_at: Option<Instant>,
     /// Whether the host believes that there is a connection.
@@ -64,6 +65,7 @@ impl<'a, E: Events> Life<'a, E> {
     ) -> Self {
         Self {
             retry: Retry::new(&options),
+            transport: Arc::new(Transport::new(options.clone())),
             options,
             session,
             commands,
@@ -208,14 +210,15 @@ impl<'a, E: Events> Life<'a, E> {
                 "connecting to {host}:{port} as {client_id:?} over {version}, attempt {number}"
             ),
         );
-        for warning in &login.warnings {
+        for warning in options.warnings.iter().chain(&login.warnings) {
             self.log(Level::Warn, warning);
         }
         let deadline = Deadline::of_attempt(&options);
-        let opening = Box::pin(transport::open(&options, &deadline));
+        let transport = self.transport.clone();
+        let opening = Box::pin(transport.open(login.upgrade.as_ref(), &deadline));
         let stream = self.wait(opening, |_| None).await??;
-        self.log(Level::Debug, &transport::describe(&stream));
-        let alpn_protocol = transport::alpn_protocol(&stream);
+        self.log(Level::Debug, &stream.describe());
+        let alpn = Alpn::of(&stream, &options);
         let connect = self.session.connect(&login)?;
         drop(login);
         self.connected_at = Some(Instant::now());
@@ -224,14 +227,14 @@ impl<'a, E: Events> Life<'a, E> {
         let connack = self
             .wait(Box::pin(connecting), |_| None)
             .await?
-            .map_err(|failure| without_alpn(failure, alpn_protocol.as_deref(), &options))?;
+            .map_err(|failure| alpn.explain(failure, &options))?;
         check(&connack, &options)?;
         self.log(Level::Info, "connected");
         self.log(Level::Debug, &format!("CONNACK: {connack:?}"));
         Ok(Opened {
             link,
             connack,
-            alpn_protocol,
+            alpn_protocol: alpn.protocol,
             expiry,
         })
     }

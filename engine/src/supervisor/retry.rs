@@ -144,7 +144,11 @@ fn cause(failure: &Failure) -> Cause {
         Code::ClosedBeforeConnack => Cause::Overload,
         // The same close, where ALPN is the likelier reason.
         Code::Alpn if failure.stage() == Stage::Connack => Cause::Overload,
-        Code::NotAuthorized | Code::ConnectRefused | Code::TlsCertificate => Cause::Refused,
+        // A front door that answers in HTTP is as ambiguous.
+        Code::WebSocket => Cause::Overload,
+        Code::NotAuthorized | Code::ConnectRefused | Code::TlsCertificate | Code::ProxyAuth => {
+            Cause::Refused
+        }
         _ => Cause::Transient,
     }
 }
@@ -222,6 +226,7 @@ mod tests {
             Code::NotAuthorized,
             Code::ConnectRefused,
             Code::TlsCertificate,
+            Code::ProxyAuth,
         ] {
             let mut patient = retry(|_| {});
             let delays: Vec<Duration> = (0..1_000)
@@ -262,8 +267,11 @@ mod tests {
     fn the_third_early_cut_in_a_row_gets_the_hint_of_a_duplicate_client_id() {
         let mut retry = retry(|_| {});
         let lost = || failure(Code::ConnectionLost);
-        let mut explain = |lived, silent| retry.explain(lost(), lived, silent).hint();
-        let plain = lost().hint();
+        let mut explain = |lived, silent| {
+            let explained = retry.explain(lost(), lived, silent);
+            explained.hint().to_owned()
+        };
+        let plain = lost().hint().to_owned();
         assert_eq!(explain(SHORT, true), plain);
         assert_eq!(explain(SHORT, true), plain);
         assert_eq!(explain(SHORT, true), DUPLICATE_HINT);

@@ -1,59 +1,138 @@
-//! Bytes to the endpoint: name to address, TCP, TLS.
+//! Bytes to the endpoint: name to address, TCP, proxy, TLS, WebSocket.
 
+/// Addresses to a TCP connection.
 mod dial;
-
+/// Names to addresses.
+mod dns;
+/// Answers of HTTP, for proxies and WebSocket.
+mod http;
+/// Through a proxy.
+mod proxy;
+/// What TLS with the endpoint runs over.
+mod socket;
+/// The whole road, open.
+mod stream;
+/// TLS with the endpoint, or with a proxy.
 mod tls;
-pub use tls::alert;
+/// MQTT in WebSocket frames.
+mod websocket;
+pub use stream::Stream;
 
-use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
+use std::{io, sync::Arc};
+
+use rustls::ClientConfig;
+use tokio::sync::OnceCell;
 
 use crate::{
+    authorizer::Upgrade,
     deadline::Deadline,
-    error::{Result, Stage},
-    options::Options,
+    error::{Code, Failure, Result, Stage},
+    options::{Authority, Options, Proxy, ProxyScheme, TlsProfile},
 };
+pub use tls::{alert, is_foreign};
 
-/// An open road to the endpoint.
-pub type Stream = TlsStream<TcpStream>;
-
-/// Opens a road to the endpoint; the stage of a failure says how far it got.
-pub async fn open(options: &Options, deadline: &Deadline) -> Result<Stream> {
-    // The system's roots may have to be read from disk: that goes on beside DNS and TCP.
-    let (config, tcp) = tokio::join!(
-        deadline.within(Stage::Tls, tls::config(&options.roots)),
-        dial::dial(&options.host, options.port, deadline)
-    );
-    deadline
-        .within(Stage::Tls, tls::handshake(config?, options, tcp?))
-        .await
+/// The way of one connection to its endpoint, which it goes anew with each attempt.
+pub struct Transport {
+    options: Arc<Options>,
+    /// Kept from attempt to attempt, so that TLS sessions resume.
+    endpoint_tls: OnceCell<Arc<ClientConfig>>,
+    proxy_tls: OnceCell<Arc<ClientConfig>>,
 }
 
-/// What was agreed on, in words for the log.
-pub fn describe(stream: &Stream) -> String {
-    let (tcp, connection) = stream.get_ref();
-    format!(
-        "TLS established with {}: {}, {}, ALPN {}",
-        tcp.peer_addr().map_or_else(
-            |_| "an unknown address".to_owned(),
-            |address| address.to_string()
+impl Transport {
+    pub fn new(options: Arc<Options>) -> Self {
+        Self {
+            options,
+            endpoint_tls: OnceCell::new(),
+            proxy_tls: OnceCell::new(),
+        }
+    }
+
+    /// Opens a road to the endpoint; the stage of a failure says how far it got. `upgrade` is the request for a
+    /// WebSocket.
+    pub async fn open(&self, upgrade: Option<&Upgrade>, deadline: &Deadline) -> Result<Stream> {
+        let Options {
+            host, port, tls, ..
+        } = &*self.options;
+        // The system's roots may have to be read from disk: that goes on beside DNS and TCP.
+        let (config, socket) = tokio::join!(
+            deadline.within(Stage::Tls, self.endpoint_tls()),
+            self.reach(deadline)
+        );
+        let at = Authority(host, *port).to_string();
+        let (config, socket) = (config?, socket?);
+        let handshake = async {
+            tls::handshake(config, tls.server_name.clone(), socket)
+                .await
+                .map_err(|error| tls::failure(&error, &at, &tls.server_name.to_str()))
+        };
+        let stream = deadline.within(Stage::Tls, handshake).await?;
+        match upgrade {
+            None => Ok(Stream::Tls(Box::new(stream))),
+            Some(upgrade) => {
+                let opening = websocket::open(stream, upgrade, &self.options);
+                let stream = deadline.within(Stage::WebSocket, opening).await?;
+                Ok(Stream::WebSocket(Box::new(stream)))
+            }
+        }
+    }
+
+    /// Directly or through a proxy, as far as TLS with the endpoint.
+    async fn reach(&self, deadline: &Deadline) -> Result<socket::Socket> {
+        let Options { host, port, .. } = &*self.options;
+        let sockets = dial::SocketOptions::of(&self.options);
+        match &self.options.proxy {
+            None => {
+                let lookup = dns::lookup(host, *port);
+                let addresses = deadline.within(Stage::Dns, lookup).await?;
+                let at = Authority(host, *port).to_string();
+                let dialing = dial::connect(&addresses, &sockets, &at);
+                let tcp = deadline.within(Stage::Tcp, dialing).await?;
+                Ok(socket::Socket::Tcp(tcp))
+            }
+            Some(proxy) => {
+                let reaching = async {
+                    let tls = self.proxy_tls(proxy).await?;
+                    proxy::reach(proxy, tls, &sockets, host, *port).await
+                };
+                deadline.within(Stage::Proxy, reaching).await
+            }
+        }
+    }
+
+    async fn endpoint_tls(&self) -> Result<Arc<ClientConfig>> {
+        let tls = &self.options.tls;
+        let make = || tls::config(&tls.profile, tls.key_log.as_ref());
+        self.endpoint_tls.get_or_try_init(make).await.cloned()
+    }
+
+    /// The same trust as with the endpoint, and nothing of the endpoint's own.
+    async fn proxy_tls(&self, proxy: &Proxy) -> Result<Option<Arc<ClientConfig>>> {
+        if proxy.scheme != ProxyScheme::Https {
+            return Ok(None);
+        }
+        let tls = &self.options.tls;
+        let profile = TlsProfile {
+            identity: None,
+            alpn_protocols: Vec::new(),
+            ..tls.profile.clone()
+        };
+        let make = || tls::config(&profile, tls.key_log.as_ref());
+        self.proxy_tls
+            .get_or_try_init(make)
+            .await
+            .cloned()
+            .map(Some)
+    }
+}
+
+/// What an error of an open road means where the other side broke the protocol of WebSocket.
+pub fn breach(error: &io::Error, at: &str) -> Option<Failure> {
+    let violation = websocket::violation(error)?;
+    let message = format!("{at} broke the WebSocket protocol: {violation}");
+    Some(
+        Failure::new(Code::WebSocket, Stage::WebSocket, message).with_hint(
+            "What answers there is no WebSocket server as specified, or something on the way changes what it sends.",
         ),
-        connection
-            .protocol_version()
-            .and_then(|version| version.as_str())
-            .unwrap_or("unknown version"),
-        connection
-            .negotiated_cipher_suite()
-            .and_then(|suite| suite.suite().as_str())
-            .unwrap_or("unknown cipher suite"),
-        alpn_protocol(stream).as_deref().unwrap_or("none")
     )
-}
-
-/// The protocol that the server selected in TLS (ALPN), if it selected one.
-pub fn alpn_protocol(stream: &Stream) -> Option<String> {
-    let (_tcp, connection) = stream.get_ref();
-    connection
-        .alpn_protocol()
-        .map(|protocol| String::from_utf8_lossy(protocol).into_owned())
 }

@@ -95,7 +95,7 @@ async fn without_tls_ca_the_system_decides_which_authorities_are_trusted() {
     let authority = Authority::new();
     let config = authority.server_config(MQTT, |_| {});
     let endpoint = Endpoint::tls(config, async |_| {}).await;
-    let running = start(endpoint.port, &authority, |options| options.ca.clear());
+    let running = start(endpoint.port, &authority, |options| options.tls.ca.clear());
     let failure = running.failure().await;
     assert_failure(&failure, Code::TlsCertificate, Stage::Tls);
 }

@@ -34,7 +34,7 @@ pub fn start(
     let options = options(|options| {
         options.endpoint = "localhost".to_owned();
         options.port = Some(port.into());
-        options.ca = vec![authority.pem.clone().into_bytes()];
+        options.tls.ca = vec![authority.pem.clone().into_bytes()];
         change(options);
     });
     let (handle, task) = connect(options, events.clone());

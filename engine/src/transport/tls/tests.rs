@@ -11,12 +11,13 @@ async fn no_more_than_a_record_is_held_back() {
     let authority = Authority::new();
     let options = options(|options| {
         options.endpoint = "localhost".to_owned();
-        options.ca = vec![authority.pem.clone().into_bytes()];
+        options.tls.ca = vec![authority.pem.clone().into_bytes()];
     });
     let (near, far) = duplex(1_000);
     let acceptor = TlsAcceptor::from(authority.server_config(&["mqtt"], |_| {}));
-    let config = config(&options.roots).await.unwrap();
-    let (client, server) = tokio::join!(handshake(config, &options, near), acceptor.accept(far));
+    let config = config(&options.tls.profile, None).await.unwrap();
+    let name = options.tls.server_name.clone();
+    let (client, server) = tokio::join!(handshake(config, name, near), acceptor.accept(far));
     let (mut client, _silent) = (client.unwrap(), server.unwrap());
     client.flush().await.unwrap();
     let mut taken = 0;
@@ -32,14 +33,14 @@ async fn no_more_than_a_record_is_held_back() {
 
 #[tokio::test]
 async fn connections_with_the_same_authorities_share_a_configuration() {
-    let roots = |authority: &Authority| {
+    let profile = |authority: &Authority| {
         let pem = authority.pem.clone().into_bytes();
-        options(|options| options.ca = vec![pem]).roots
+        options(|options| options.tls.ca = vec![pem]).tls.profile
     };
     let authority = Authority::new();
-    let first = config(&roots(&authority)).await.unwrap();
-    let second = config(&roots(&authority)).await.unwrap();
+    let first = config(&profile(&authority), None).await.unwrap();
+    let second = config(&profile(&authority), None).await.unwrap();
     assert!(Arc::ptr_eq(&first, &second));
-    let other = config(&roots(&Authority::new())).await.unwrap();
+    let other = config(&profile(&Authority::new()), None).await.unwrap();
     assert!(!Arc::ptr_eq(&first, &other));
 }

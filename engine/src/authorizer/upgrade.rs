@@ -1,0 +1,77 @@
+use super::user_name::{self, Parameter};
+use crate::{
+    error::{Failure, Result},
+    options::{WebSocket, check_header, check_path},
+};
+
+/// Where authorizer name, token and signature travel (AWS IoT Core Developer Guide, "Connecting to AWS IoT Core by using
+/// custom authentication"). User name and password are always in CONNECT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Carrier {
+    /// In the user name of CONNECT.
+    #[default]
+    Connect,
+    /// In the query of the WebSocket's request.
+    Query,
+    /// In headers of the WebSocket's request.
+    Headers,
+}
+
+/// The request for a WebSocket, as far as it is the caller's. It holds secrets, hence no `Debug`.
+pub struct Upgrade {
+    /// Path and query.
+    pub target: String,
+    pub headers: Vec<(String, String)>,
+}
+
+impl Upgrade {
+    /// The caller's request with the parameters in their place.
+    pub(super) fn new(
+        websocket: &WebSocket,
+        parameters: &[Parameter],
+        warnings: &mut Vec<String>,
+    ) -> Result<Self> {
+        let mut upgrade = Self {
+            target: websocket.path.clone(),
+            headers: websocket.headers.clone(),
+        };
+        match websocket.credentials_in {
+            Carrier::Connect => {}
+            Carrier::Query => {
+                let path = &websocket.path;
+                upgrade.target = user_name::compose("websocket.path", path, parameters, warnings)?;
+                check_path(&upgrade.target).map_err(|_reason| {
+                    Failure::option(
+                        "the query of the WebSocket's request would be longer than 8,192 bytes, or hold a character that a URL does not allow",
+                    )
+                    .with_hint("Leave tokenEncoding out, or set it to 'percent'. What is long goes into websocket.credentialsIn: 'connect'.")
+                })?;
+            }
+            Carrier::Headers => {
+                for parameter in parameters {
+                    upgrade.add(parameter)?;
+                }
+            }
+        }
+        Ok(upgrade)
+    }
+
+    fn add(&mut self, Parameter { option, key, value }: &Parameter) -> Result<()> {
+        check_header(key, value).map_err(|failure| {
+            Failure::option(format!("{option}: {}", failure.message())).with_hint(
+                "What no header can hold goes into websocket.credentialsIn: 'connect' or 'query'.",
+            )
+        })?;
+        let present = |(name, _): &&(String, String)| name.eq_ignore_ascii_case(key);
+        match self.headers.iter().find(present) {
+            None => self.headers.push((key.clone(), value.clone())),
+            Some((_, other)) if other == value => {}
+            Some(_) => {
+                return Err(Failure::option(format!(
+                    "{option} contradicts the header {key} in websocket.headers"
+                )));
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! What an HTTP/1.1 server or proxy answers, bounded in size; time is bounded by whoever waits.
+
+use std::{io, time::Duration};
+
+use httparse::{EMPTY_HEADER, Response as Parser, Status};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt},
+    time::timeout,
+};
+
+/// Of status line and headers together.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+const MAX_HEADERS: usize = 100;
+/// Of a body that says why something was refused.
+const MAX_BODY_BYTES: usize = 1_024;
+/// For the rest of such a body: what it says is worth no more.
+const BODY_PATIENCE: Duration = Duration::from_secs(1);
+/// Of what is shown of it.
+const MAX_SHOWN_CHARS: usize = 200;
+/// A run of letters and digits that is shorter tells nothing of a secret.
+const MIN_SECRET_RUN: usize = 4;
+
+/// Status line and headers of an answer.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Response {
+    pub status: u16,
+    reason: String,
+    /// In order, as they came; values that are no text are left out.
+    headers: Vec<(String, String)>,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum NoResponse {
+    Io(io::Error),
+    /// The other side closed before its answer was complete.
+    Closed,
+    /// Too many bytes or headers.
+    TooLong,
+    NotHttp,
+}
+
+impl Response {
+    /// Reads the head of an answer. What came behind it is given too.
+    pub(super) async fn read<S: AsyncRead + Unpin>(
+        stream: &mut S,
+    ) -> Result<(Self, Vec<u8>), NoResponse> {
+        let mut bytes = Vec::new();
+        loop {
+            if let Some((response, length)) = Self::parse(&bytes)? {
+                return Ok((response, bytes.split_off(length)));
+            }
+            if bytes.len() >= MAX_HEAD_BYTES {
+                return Err(NoResponse::TooLong);
+            }
+            bytes.reserve(1_024);
+            let room = (MAX_HEAD_BYTES - bytes.len()) as u64;
+            match stream.take(room).read_buf(&mut bytes).await {
+                Ok(0) => return Err(NoResponse::Closed),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                    return Err(NoResponse::Closed);
+                }
+                Err(error) => return Err(NoResponse::Io(error)),
+            }
+        }
+    }
+
+    fn parse(bytes: &[u8]) -> Result<Option<(Self, usize)>, NoResponse> {
+        let mut headers = [EMPTY_HEADER; MAX_HEADERS];
+        let mut parser = Parser::new(&mut headers);
+        match parser.parse(bytes) {
+            Ok(Status::Partial) => Ok(None),
+            Ok(Status::Complete(length)) => {
+                let text = |value: &[u8]| std::str::from_utf8(value).ok().map(str::to_owned);
+                let response = Self {
+                    status: parser.code.unwrap_or_default(),
+                    reason: parser.reason.unwrap_or_default().to_owned(),
+                    headers: parser
+                        .headers
+                        .iter()
+                        .filter_map(|header| Some((header.name.to_owned(), text(header.value)?)))
+                        .collect(),
+                };
+                Ok(Some((response, length)))
+            }
+            Err(httparse::Error::TooManyHeaders) => Err(NoResponse::TooLong),
+            Err(_) => Err(NoResponse::NotHttp),
+        }
+    }
+
+    /// Every value of a header.
+    pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        self.headers
+            .iter()
+            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.trim())
+    }
+
+    /// Whether a header that is a list holds this word.
+    pub(super) fn lists(&self, name: &str, word: &str) -> bool {
+        self.all(name)
+            .flat_map(|value| value.split(','))
+            .any(|item| item.trim().eq_ignore_ascii_case(word))
+    }
+
+    /// Status and reason, for people to read. The reason phrase is left out where it repeats a secret.
+    pub(super) fn status_line(&self, secrets: &[&str]) -> String {
+        match shown(&self.reason, secrets) {
+            Some(reason) => format!("{} {reason}", self.status),
+            None => self.status.to_string(),
+        }
+    }
+
+    /// The beginning of the body, for people to read: `None` where there is none, or where it repeats a secret.
+    pub(super) async fn body<S: AsyncRead + Unpin>(
+        &self,
+        stream: &mut S,
+        mut begun: Vec<u8>,
+        secrets: &[&str],
+    ) -> Option<String> {
+        let length = self
+            .all("content-length")
+            .next()
+            .and_then(|length| length.parse::<usize>().ok())
+            .unwrap_or(MAX_BODY_BYTES)
+            .min(MAX_BODY_BYTES);
+        let missing = length.saturating_sub(begun.len()) as u64;
+        // What has come until then is shown, however reading ended.
+        let _whole = timeout(BODY_PATIENCE, stream.take(missing).read_to_end(&mut begun)).await;
+        begun.truncate(length);
+        shown(&String::from_utf8_lossy(&begun), secrets)
+    }
+}
+
+/// Text of the other side on one line, bounded; `None` where nothing is left of it, or where it repeats a secret.
+fn shown(text: &str, secrets: &[&str]) -> Option<String> {
+    if secrets.iter().any(|secret| repeats(text, secret)) {
+        return None;
+    }
+    let words: Vec<&str> = text
+        .split(|letter: char| letter.is_control() || letter.is_whitespace())
+        .filter(|word| !word.is_empty())
+        .collect();
+    let text: String = words.join(" ").chars().take(MAX_SHOWN_CHARS).collect();
+    (!text.is_empty()).then_some(text)
+}
+
+/// Whether a text holds a part of a secret, however that is encoded: letters and digits are the same in URLs, HTML and
+/// JSON.
+fn repeats(text: &str, secret: &str) -> bool {
+    let mut runs = secret
+        .split(|letter: char| !letter.is_ascii_alphanumeric())
+        .filter(|run| run.len() >= MIN_SECRET_RUN)
+        .peekable();
+    if runs.peek().is_none() {
+        return !secret.is_empty() && text.contains(secret);
+    }
+    runs.any(|run| text.contains(run))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,97 @@
+//! Trust stores, each made once for all configurations that use it.
+
+use std::{
+    collections::HashMap,
+    fs,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use rustls::{
+    RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject},
+};
+use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
+use tokio::sync::OnceCell;
+
+use crate::{
+    error::{Code, Failure, Result, Stage},
+    options::{Roots, SystemStore},
+};
+
+type Cell = Arc<OnceCell<Arc<RootCertStore>>>;
+
+/// The authorities to trust. The system's are read once, on a thread that may wait for the disk.
+pub(super) async fn store(roots: &Roots) -> Result<Arc<RootCertStore>> {
+    match roots {
+        Roots::Only(certificates) => only(certificates).map(Arc::new),
+        Roots::System(system) => {
+            let cell = cell(system);
+            let load = || async {
+                let system = system.clone();
+                tokio::task::spawn_blocking(move || read_system(&system))
+                    .await
+                    .map_err(|error| {
+                        let message = "the system's trust store cannot be read";
+                        Failure::new(Code::Internal, Stage::Tls, message).with_cause(error)
+                    })?
+                    .map(Arc::new)
+            };
+            cell.get_or_try_init(load).await.cloned()
+        }
+    }
+}
+
+fn only(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore> {
+    let mut store = RootCertStore::empty();
+    for certificate in certificates {
+        store.add(certificate.clone()).map_err(|error| {
+            let message = "a certificate of tls.ca or tls.caFile cannot be used as a trust anchor";
+            Failure::option(message).with_cause(error)
+        })?;
+    }
+    Ok(store)
+}
+
+fn cell(system: &SystemStore) -> Cell {
+    static STORES: Mutex<Option<HashMap<SystemStore, Cell>>> = Mutex::new(None);
+    let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
+    let stores = stores.get_or_insert_default();
+    stores.entry(system.clone()).or_default().clone()
+}
+
+/// Systems carry certificates that nobody can parse; the others still count.
+fn read_system(system: &SystemStore) -> Result<RootCertStore> {
+    let SystemStore {
+        file,
+        directory,
+        extra_file,
+    } = system;
+    let moved = file.is_some() || directory.is_some();
+    let CertificateResult { certs, errors, .. } = if moved {
+        load_certs_from_paths(file.as_deref(), directory.as_deref())
+    } else {
+        load_native_certs()
+    };
+    let mut store = RootCertStore::empty();
+    store.add_parsable_certificates(certs);
+    if store.is_empty() && moved {
+        // Whoever moved the store meant to choose whom to trust: others are no substitute.
+        let message = "no certificate can be read from where SSL_CERT_FILE and SSL_CERT_DIR point";
+        let failure = Failure::new(Code::TlsCertificate, Stage::Tls, message)
+            .with_hint("Correct or unset these variables, or give the authorities in tls.ca.");
+        return Err(match errors.first() {
+            Some(error) => failure.with_cause(error),
+            None => failure,
+        });
+    }
+    if store.is_empty() {
+        store.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
+    }
+    if let Some(pem) = extra_file.as_ref().and_then(|path| fs::read(path).ok()) {
+        store.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
+    }
+    Ok(store)
+}
+
+#[cfg(test)]
+mod tests;
