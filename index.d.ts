@@ -81,12 +81,78 @@ export interface CredentialsAttempt {
   readonly signal: AbortSignal
 }
 
-/** Trust and names for TLS. Verification cannot be turned off. */
+/**
+ * Trust, names and the client's own certificate. Verification cannot be turned off.
+ *
+ * Without `ca` and `caFile` the system's authorities are trusted, or Mozilla's list where the system has none. The
+ * environment variables `SSL_CERT_FILE` (a PEM file) and `SSL_CERT_DIR` (a directory of them) move the system's, and
+ * `NODE_EXTRA_CA_CERTS` (a PEM file) adds to them; they are read at the call, and an empty one counts as absent. A
+ * proxy whose URL begins with `https:` is judged by the same authorities as the endpoint.
+ */
 export interface TlsOptions {
-  /** Certificate authorities to trust **instead of** the system's: PEM text or bytes, one or several. */
+  /**
+   * Certificate authorities to trust **instead of** the system's and of what the environment names: PEM text or bytes,
+   * one or several.
+   */
   ca?: string | Uint8Array | ReadonlyArray<string | Uint8Array>
-  /** The same from a PEM file. */
+  /** The same from a PEM file. With `ca` too, both count. */
   caFile?: string
+  /**
+   * The client's own X.509 certificate in PEM, intermediate ones after it; needs `key`. For a certificate beside the
+   * authorizer, which IoT Core takes over MQTT on a domain configuration of type `CUSTOM_AUTH_X509`. A custom authorizer
+   * alone needs none: on IoT Core's default endpoints a certificate with ALPN `mqtt` fails, hence a warning.
+   */
+  cert?: string | Uint8Array
+  /**
+   * The private key of `cert`, not encrypted: PKCS#8, PKCS#1 or SEC1 in PEM, or a `KeyObject`, such as
+   * `crypto.createPrivateKey({ key, passphrase })` makes of an encrypted one. RSA of 2,048 to 4,096 bits, ECDSA P-256 or
+   * P-384, or Ed25519. One that does not belong to `cert` is refused with `ERR_INVALID_OPTION`.
+   */
+  key?: string | Uint8Array | KeyObject
+  /** The oldest version of TLS that is spoken. @default 'TLSv1.2' */
+  minVersion?: 'TLSv1.2' | 'TLSv1.3'
+  /**
+   * Protocols that are offered by ALPN, the preferred one first, each of 1 to 255 bytes (RFC 7301); an empty list sends
+   * no ALPN at all. On port 443 IoT Core runs a custom authorizer over MQTT by `mqtt` alone; over WebSocket it does not
+   * take that, hence a warning.
+   * @default ['mqtt'] with `transport: 'tls'`, none with `transport: 'websocket'`
+   */
+  alpnProtocols?: ReadonlyArray<string>
+  /**
+   * The name that is asked for (SNI) and that the server's certificate has to be for, without a port: for a custom
+   * domain that is reached at another name or address.
+   * @default endpoint
+   */
+  serverName?: string
+  /**
+   * Whether the secrets of this connection's TLS sessions are appended to the file that the environment variable
+   * `SSLKEYLOGFILE` names, for debugging with Wireshark. Whoever has that file can read the connection, hence a warning.
+   * Without it the variable is ignored.
+   * @default false
+   */
+  keyLog?: boolean
+}
+
+/** The upgrade request of `transport: 'websocket'`. */
+export interface WebSocketOptions {
+  /** Path, and query where one is needed, percent-encoded, at most 8,192 bytes. @default '/mqtt', that of IoT Core */
+  path?: string
+  /**
+   * Where authorizer name, token and signature travel. User name and password are in CONNECT in any case.
+   * - `connect`: in the user name of CONNECT, as with `transport: 'tls'`.
+   * - `query`: in the query of the request, the signature percent-encoded.
+   * - `headers`: in headers of the request, the signature as it is in base64. What a header cannot hold, such as
+   *   characters beyond ASCII, is refused.
+   * @default 'connect'
+   */
+  credentialsIn?: 'connect' | 'query' | 'headers'
+  /**
+   * Further headers of the request; one named `host` replaces the default. Values are treated as secrets: no error, log
+   * record or inspection shows them. ASCII without line breaks, at most 8,192 bytes each. Refused with
+   * `ERR_INVALID_OPTION`: a name that HTTP does not allow or that is given twice, and those that the handshake sets
+   * itself (`connection`, `upgrade`, `sec-websocket-*`, `content-length`, `transfer-encoding`).
+   */
+  headers?: Readonly<Record<string, string>>
 }
 
 export interface ConnectOptions extends CustomAuthorizerCredentials {
@@ -129,7 +195,36 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
    * @default 30_000
    */
   credentialsTimeoutMs?: number
+  /**
+   * What carries MQTT. IoT Core runs custom authorizers over both, on port 443.
+   * - `tls`: MQTT over TLS, agreed on by ALPN `mqtt`.
+   * - `websocket`: MQTT over WebSocket over TLS (`wss`), with the subprotocol `mqtt` and without ALPN, for networks and
+   *   proxies that let nothing but HTTPS through. What goes wrong on that way is `ERR_WEBSOCKET`.
+   * @default 'tls'
+   */
+  transport?: 'tls' | 'websocket'
+  /** With `transport: 'websocket'` alone. */
+  websocket?: WebSocketOptions
   tls?: TlsOptions
+  /**
+   * The proxy to go through: `http://user:password@host:port`, user name and password percent-encoded. TLS is spoken
+   * with the endpoint through the proxy's tunnel: the proxy learns name and port alone, and resolves the name.
+   * - `http:` is a proxy that takes CONNECT; port 80 where none is given. So is text without `://`.
+   * - `https:` is the same inside TLS of its own, for which the authorities of `tls` count; port 443.
+   * - `socks5:` is SOCKS 5, and `socks5h:` the same; port 1080.
+   *
+   * HTTP's Basic authentication and that of SOCKS 5 are supported; NTLM, Kerberos and Digest are not.
+   *
+   * `'environment'` asks the environment variables, in lower case first: `HTTPS_PROXY`, else `ALL_PROXY`, unless
+   * `NO_PROXY` names the endpoint; an empty one counts as absent, and without any there is no proxy. `NO_PROXY` is a
+   * list, separated by commas or white space, of names (`example.com`, `.example.com` and `*.example.com` all mean it
+   * and what is below it), of IP addresses and networks (`10.0.0.0/8`) for an endpoint that is an address, each also for
+   * one port alone (`example.com:8443`), or `*` for never.
+   *
+   * What cannot be read is `ERR_INVALID_OPTION`, which never quotes it; what fails on the way is `ERR_PROXY` or
+   * `ERR_PROXY_AUTH`, at the stage `proxy`. Left out: no proxy, whatever the environment says.
+   */
+  proxy?: string | URL | 'environment'
   /**
    * Seconds without traffic after which a ping is sent; 30 to 1,200 on IoT Core, which closes the connection after
    * 1.5 times that. With `limits: 'none'` 0 to 65,535, where 0 turns pings off.
@@ -473,7 +568,7 @@ export interface Negotiated {
   readonly sessionExpirySeconds?: number
   /** How many topic aliases the server takes; 0 on 3.1.1. */
   readonly topicAliasMaximum: number
-  /** The protocol agreed on in TLS: `mqtt` on IoT Core, undefined where the server selects none. */
+  /** The protocol agreed on in TLS: `mqtt` on IoT Core, undefined where the server selects none, as over WebSocket. */
   readonly alpnProtocol?: string
 }
 
@@ -612,8 +707,18 @@ export interface Connection extends EventEmitter<ConnectionEvents>, AsyncDisposa
   unref(): this
 }
 
-/** Where on the way a failure happened. */
-export type Stage = 'options' | 'credentials' | 'dns' | 'tcp' | 'tls' | 'connack' | 'session' | 'operation'
+/** Where on the way a failure happened, in the order of that way. `proxy`: on the way to it, or in its answer. */
+export type Stage =
+  | 'options'
+  | 'credentials'
+  | 'dns'
+  | 'tcp'
+  | 'proxy'
+  | 'tls'
+  | 'websocket'
+  | 'connack'
+  | 'session'
+  | 'operation'
 
 /** Stable codes to branch on. The README has a table of what each means and what to do. */
 export type ErrorCode =
@@ -622,9 +727,12 @@ export type ErrorCode =
   | 'ERR_CREDENTIALS'
   | 'ERR_DNS'
   | 'ERR_TCP'
+  | 'ERR_PROXY'
+  | 'ERR_PROXY_AUTH'
   | 'ERR_TLS'
   | 'ERR_TLS_CERTIFICATE'
   | 'ERR_ALPN'
+  | 'ERR_WEBSOCKET'
   | 'ERR_CONNECT_TIMEOUT'
   | 'ERR_NOT_AUTHORIZED'
   | 'ERR_CLOSED_BEFORE_CONNACK'
@@ -650,8 +758,9 @@ export type ErrorCode =
   | 'ERR_INTERNAL'
 
 /**
- * The one error class. It never holds a password, token, signature or key. Its `cause`, where there is one, is the error
- * underneath, in the words of the system or of TLS; with `ERR_CREDENTIALS` it is what `credentials` threw.
+ * The one error class. It never holds a password, that of a proxy included, token, signature, key or value of a header.
+ * Its `cause`, where there is one, is the error underneath, in the words of the system or of TLS; with `ERR_CREDENTIALS`
+ * it is what `credentials` threw.
  */
 export class MqttError extends Error {
   readonly name: 'MqttError'

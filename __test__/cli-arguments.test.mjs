@@ -27,12 +27,14 @@ test('without further flags the defaults are those of the AWS sample', () => {
     cleanSession: false,
     keepAliveSeconds: 1200,
     reconnect: false,
+    proxy: 'environment',
   })
 })
 
 test('every flag of the AWS sample reaches its option', () => {
   const { sample, options } = settingsOf(
-    '--endpoint host --ca_file ca.pem --client_id me --mqtt_version 5 --is_ci ' +
+    '--endpoint host --ca_file ca.pem --client_id me --mqtt_version 5 --is_ci --transport tls ' +
+      '--proxy_host proxy --proxy_port 3128 ' +
       '--custom_auth_username user --custom_auth_authorizer_name Auth --port 8443 ' +
       '--custom_auth_authorizer_signature c2ln --custom_auth_password pass ' +
       '--custom_auth_token_key_name key --custom_auth_token_value token --verbosity none',
@@ -43,7 +45,9 @@ test('every flag of the AWS sample reaches its option', () => {
     port: 8443,
     clientId: 'me',
     mqttVersion: 5,
+    transport: 'tls',
     tls: { caFile: 'ca.pem' },
+    proxy: 'http://proxy:3128',
     cleanSession: false,
     keepAliveSeconds: 1200,
     reconnect: false,
@@ -74,6 +78,7 @@ test("the newer samples' flags and short forms reach their options and select th
       cleanSession: true,
       keepAliveSeconds: 1200,
       reconnect: false,
+      proxy: 'environment',
       authorizerName: 'Auth',
       username: 'user',
       password: 'pass',
@@ -248,6 +253,56 @@ for (const value of ['4', '3.1.1', 'five']) {
 for (const value of ['0', '65536', '-1', '1e3', '44x', ' 443', '99999999999999999999']) {
   test(`--port ${value} is refused`, () => {
     assert.match(refusal('-e', 'host', '--port', value), /^--port must be a whole number from 1 to 65535/)
+  })
+}
+
+test('--transport takes tls and websocket, and nothing else', () => {
+  assert.equal(settings('-e', 'host', '--transport', 'websocket').options.transport, 'websocket')
+  assert.ok(!('transport' in settings('-e', 'host', '--transport=').options))
+  assert.match(refusal('-e', 'host', '--transport', 'wss'), /^--transport must be one of tls, websocket/)
+})
+
+for (const [argv, proxy] of [
+  [[], 'environment'],
+  [['--proxy_host', ''], 'environment'],
+  [['--proxy_host', 'proxy.example'], 'http://proxy.example:8080'],
+  [['--proxyHost', 'proxy.example', '--proxy-port', '3128'], 'http://proxy.example:3128'],
+  [['--proxy_host', '10.0.0.1', '--proxy_port='], 'http://10.0.0.1:8080'],
+  [['--proxy_host', 'fd00::1'], 'http://[fd00::1]:8080'],
+]) {
+  test(`${argv.join(' ') || 'no flag of a proxy'}: the proxy is ${proxy}`, () => {
+    assert.equal(settings('-e', 'host', ...argv).options.proxy, proxy)
+  })
+}
+
+for (const host of [
+  'http://proxy',
+  'socks5://user:sesame@proxy:1080',
+  'user:sesame@proxy',
+  'proxy:3128',
+  'proxy/sesame',
+  'proxy?sesame',
+  'proxy#sesame',
+  'pro xy',
+  '[::1]',
+  'proxy%40',
+]) {
+  test(`--proxy_host ${host} is refused without its value, and HTTPS_PROXY named for URLs`, () => {
+    const text = refusal('-e', 'host', '--proxy_host', host)
+    assert.match(text, /^--proxy_host must be a host name alone\.\n.*--proxy_port.*HTTPS_PROXY/)
+    assert.doesNotMatch(text, /sesame/)
+  })
+}
+
+test('--proxy_port is refused without --proxy_host', () => {
+  assert.match(refusal('-e', 'host', '--proxy_port', '3128'), /^--proxy_port is given without --proxy_host/)
+  assert.match(refusal('-e', 'host', '--proxy_host=', '--proxy_port=1'), /^--proxy_port is given without/)
+})
+
+for (const value of ['0', '65536', 'http']) {
+  test(`--proxy_port ${value} is refused`, () => {
+    const text = refusal('-e', 'host', '--proxy_host', 'proxy', '--proxy_port', value)
+    assert.match(text, /^--proxy_port must be a whole number from 1 to 65535/)
   })
 }
 

@@ -53,6 +53,8 @@ for (const [text, expected] of [
   ['a certificate of tls.ca or tls.caFile', 'a certificate of --ca_file'],
   ['tls.caFile "/tls.ca/clientId" cannot be read', '--ca_file "/tls.ca/clientId" cannot be read'],
   ['Check the port (443). Raise connectTimeoutMs only on slow networks.', 'Check the port (443).'],
+  ['403: the login. 404: check websocket.path. 200: a proxy.', '403: the login. 200: a proxy.'],
+  ['the password of proxy is not percent-encoded', 'the password of proxy is not percent-encoded'],
   ['Check the password and the endpoint.', 'Check the password and the endpoint.'],
 ]) {
   test(`at every stage, "${text}" becomes "${expected}"`, () => {

@@ -133,7 +133,6 @@ for (const [what, options, code, named] of [
   ['manualAck "yes"', { manualAck: 'yes' }, OPTION, 'manualAck'],
   ['a signal that is none', { signal: new AbortController() }, OPTION, 'signal'],
   ['an unknown option', { clientID: 'me' }, OPTION, '"clientID"'],
-  ['an option of the design that does not exist yet', { transport: 'websocket' }, OPTION, '"transport"'],
 
   ['a will without a topic', { will: { payload: '' } }, OPTION, 'will'],
   ['a will without a payload', { will: { topic: 'a' } }, OPTION, 'will'],

@@ -102,6 +102,37 @@ export interface NativeReconnect {
   renewAfterSeconds?: number
 }
 
+export interface NativeWebSocket {
+  path?: string
+  credentialsIn?: string
+  /** Name, value, name, value. */
+  headers: string[]
+}
+
+export interface NativeTls {
+  ca?: Uint8Array[]
+  caFile?: string
+  cert?: Uint8Array
+  key?: Uint8Array
+  minVersion?: string
+  alpnProtocols?: string[]
+  serverName?: string
+  keyLog?: boolean
+  /** What moves the system's authorities, and adds to them. */
+  sslCertFile?: string
+  sslCertDir?: string
+  extraCaFile?: string
+}
+
+/** As it is read, not as a URL writes it. */
+export interface NativeProxy {
+  scheme: string
+  host: string
+  port?: number
+  username?: string
+  password?: string
+}
+
 export interface NativeOptions {
   endpoint: string
   port?: number
@@ -110,8 +141,10 @@ export interface NativeOptions {
   credentials: NativeCredentials
   asksCredentials: boolean
   credentialsTimeoutMs?: number
-  ca?: Uint8Array[]
-  caFile?: string
+  transport?: string
+  websocket?: NativeWebSocket
+  tls: NativeTls
+  proxy?: NativeProxy
   keepAliveSeconds?: number
   pingTimeoutMs?: number
   connectTimeoutMs?: number

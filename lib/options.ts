@@ -10,12 +10,22 @@ import type {
   ReconnectOptions,
   RequestOptions,
   SubscribeOptions,
+  TlsOptions,
+  WebSocketOptions,
   Will,
 } from '../index.js'
 import { invalidOption } from './errors.js'
-import type { NativeCredentials, NativeOptions, NativeReconnect, NativeWill } from './native.js'
+import type {
+  NativeCredentials,
+  NativeOptions,
+  NativeReconnect,
+  NativeTls,
+  NativeWebSocket,
+  NativeWill,
+} from './native.js'
 import { payloadBytes } from './payload.js'
 import { flatPairs, nativeProperties } from './properties.js'
+import { nativeProxy } from './proxy.js'
 
 type Kind =
   | 'string'
@@ -25,6 +35,9 @@ type Kind =
   | 'bytes'
   | 'key'
   | 'authorities'
+  | 'strings'
+  | 'headers'
+  | 'url'
   | 'signal'
   | 'group'
   | 'limit'
@@ -51,7 +64,10 @@ const OPTIONS: Record<keyof ConnectOptions, Kind> = {
   ...CREDENTIALS,
   credentials: 'function',
   credentialsTimeoutMs: 'number',
+  transport: 'string',
+  websocket: 'group',
   tls: 'group',
+  proxy: 'url',
   keepAliveSeconds: 'number',
   pingTimeoutMs: 'number',
   connectTimeoutMs: 'number',
@@ -113,7 +129,21 @@ const CONNECT_PROPERTIES = { userProperties: 'any' } as const
 const SUBSCRIBE: Record<keyof SubscribeOptions, Kind> = { qos: 'number', signal: 'signal' }
 const UNSUBSCRIBE = { signal: 'signal' } as const
 const DISCONNECT = { timeoutMs: 'number', force: 'boolean' } as const
-const TLS = { ca: 'authorities', caFile: 'string' } as const
+const WEBSOCKET: Record<keyof WebSocketOptions, Kind> = {
+  path: 'string',
+  credentialsIn: 'string',
+  headers: 'headers',
+}
+const TLS: Record<keyof TlsOptions, Kind> = {
+  ca: 'authorities',
+  caFile: 'string',
+  cert: 'bytes',
+  key: 'key',
+  minVersion: 'string',
+  alpnProtocols: 'strings',
+  serverName: 'string',
+  keyLog: 'boolean',
+}
 const BOUNDS = { maxMessages: 'number', maxBytes: 'number' } as const
 const QUEUE = { ...BOUNDS, whenFull: 'string', qos0: 'string' } as const
 /** Milliseconds since the epoch below this are a date in 1973: they must be seconds. */
@@ -129,6 +159,9 @@ const EXPECTED: Record<Kind, string> = {
   bytes: 'a string or a Uint8Array',
   key: 'a string, a Uint8Array or a KeyObject with a private key',
   authorities: 'PEM as a string or Uint8Array, or an array with at least one of these',
+  strings: 'an array of strings',
+  headers: 'an object of names and values',
+  url: "a URL, as text or as an object, or 'environment'",
   signal: 'an AbortSignal',
   group: 'an object',
   limit: 'a number or false',
@@ -141,8 +174,7 @@ const EXPECTED: Record<Kind, string> = {
 /** Checks names and types; the addon checks what the values mean. */
 export function nativeOptions(options: ConnectOptions): NativeOptions {
   check(options, OPTIONS, '')
-  const { tls = {}, queue = {}, receive = {}, limits, reconnect, connectProperties = {} } = options
-  check(tls, TLS, 'tls.')
+  const { queue = {}, receive = {}, limits, reconnect, connectProperties = {} } = options
   check(queue, QUEUE, 'queue.')
   check(receive, BOUNDS, 'receive.')
   check(connectProperties, CONNECT_PROPERTIES, 'connectProperties.')
@@ -162,8 +194,10 @@ export function nativeOptions(options: ConnectOptions): NativeOptions {
     credentials: nativeCredentials(options),
     asksCredentials: options.credentials !== undefined,
     credentialsTimeoutMs: options.credentialsTimeoutMs,
-    ca: tls.ca === undefined ? undefined : [tls.ca].flat().map((pem) => bytes(pem)),
-    caFile: tls.caFile,
+    transport: options.transport,
+    websocket: options.websocket && nativeWebSocket(options.websocket),
+    tls: nativeTls(options.tls ?? {}, process.env),
+    proxy: nativeProxy(options.proxy, options.endpoint, options.port, process.env),
     keepAliveSeconds: options.keepAliveSeconds,
     pingTimeoutMs: options.pingTimeoutMs,
     connectTimeoutMs: options.connectTimeoutMs,
@@ -222,6 +256,44 @@ function nativeCredentials(given: CustomAuthorizerCredentials): NativeCredential
     tokenEncoding: given.tokenEncoding,
   }
   return credentials
+}
+
+function nativeWebSocket(given: WebSocketOptions): NativeWebSocket {
+  check(given, WEBSOCKET, 'websocket.')
+  const { path, credentialsIn, headers = {} } = given
+  for (const [name, value] of Object.entries<unknown>(headers)) {
+    // Never the value itself: it may be a secret.
+    if (typeof value !== 'string') {
+      throw invalidOption(
+        `websocket.headers: the value of ${JSON.stringify(name)} must be a string; got ${describe(value)}`,
+      )
+    }
+  }
+  return {
+    ...(path !== undefined && { path }),
+    ...(credentialsIn !== undefined && { credentialsIn }),
+    headers: flatPairs(headers, 'websocket.headers'),
+  }
+}
+
+/** A worker thread's environment is a copy of its own, which the addon does not see. */
+function nativeTls(given: TlsOptions, environment: NodeJS.ProcessEnv): NativeTls {
+  check(given, TLS, 'tls.')
+  const tls: Record<keyof NativeTls, unknown> = {
+    ca: given.ca === undefined ? undefined : [given.ca].flat().map((pem) => bytes(pem)),
+    caFile: given.caFile,
+    cert: given.cert === undefined ? undefined : bytes(given.cert),
+    key: given.key === undefined ? undefined : keyBytes(given.key),
+    minVersion: given.minVersion,
+    alpnProtocols: given.alpnProtocols,
+    serverName: given.serverName,
+    keyLog: given.keyLog,
+    // An empty variable counts as absent.
+    sslCertFile: environment.SSL_CERT_FILE || undefined,
+    sslCertDir: environment.SSL_CERT_DIR || undefined,
+    extraCaFile: environment.NODE_EXTRA_CA_CERTS || undefined,
+  }
+  return tls as NativeTls
 }
 
 function nativeReconnect(given: ConnectOptions['reconnect']): NativeReconnect {
@@ -313,6 +385,14 @@ function isKind(value: unknown, kind: Kind): boolean {
       return Array.isArray(value)
         ? value.length > 0 && value.every((pem) => isKind(pem, 'bytes'))
         : isKind(value, 'bytes')
+    case 'strings':
+      return Array.isArray(value) && value.every((each) => typeof each === 'string')
+    case 'headers':
+      // A Headers or a Map would look empty.
+      return isKind(value, 'group') && !(Symbol.iterator in (value as object))
+    case 'url':
+      // Also one of another realm: test runners have one of their own.
+      return typeof value === 'string' || Object.prototype.toString.call(value) === '[object URL]'
     case 'signal':
       return value instanceof AbortSignal
     case 'limit':

@@ -78,7 +78,10 @@ impl NativeConnection {
     /// Legal but suspicious options.
     #[napi(getter, catch_unwind)]
     pub fn warnings(&self) -> Vec<String> {
-        self.handle.borrow().options().login.warnings.clone()
+        let handle = self.handle.borrow();
+        let options = handle.options();
+        let all = options.warnings.iter().chain(&options.login.warnings);
+        all.cloned().collect()
     }
 
     /// Gives a failure where the message is not accepted.

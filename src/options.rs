@@ -1,8 +1,10 @@
 //! Options as JavaScript passes them: types are checked there, everything else in the engine.
 
+use std::path::PathBuf;
+
 use engine::{
-    Change, ConnectOptions, Credentials, LimitChanges, PublishProperties, ReconnectOptions,
-    TokenEncoding, Will,
+    Change, ConnectOptions, Credentials, LimitChanges, ProxyOptions, PublishProperties,
+    ReconnectOptions, SystemStore, TlsOptions, TokenEncoding, WebSocketOptions, Will,
 };
 use napi::{Either, bindgen_prelude::Uint8Array};
 use napi_derive::napi;
@@ -44,6 +46,39 @@ pub struct NativeReconnect {
 }
 
 #[napi(object, object_to_js = false)]
+pub struct NativeWebSocket {
+    pub path: Option<String>,
+    pub credentials_in: Option<String>,
+    /// Name, value, name, value.
+    pub headers: Vec<String>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct NativeTls {
+    pub ca: Option<Vec<Uint8Array>>,
+    pub ca_file: Option<String>,
+    pub cert: Option<Uint8Array>,
+    pub key: Option<Uint8Array>,
+    pub min_version: Option<String>,
+    pub alpn_protocols: Option<Vec<String>>,
+    pub server_name: Option<String>,
+    pub key_log: Option<bool>,
+    /// Where the environment says that the system's authorities are.
+    pub ssl_cert_file: Option<String>,
+    pub ssl_cert_dir: Option<String>,
+    pub extra_ca_file: Option<String>,
+}
+
+#[napi(object, object_to_js = false)]
+pub struct NativeProxy {
+    pub scheme: String,
+    pub host: String,
+    pub port: Option<f64>,
+    pub username: Option<String>,
+    pub password: Option<String>,
+}
+
+#[napi(object, object_to_js = false)]
 pub struct NativeOptions {
     pub endpoint: String,
     pub port: Option<f64>,
@@ -52,8 +87,10 @@ pub struct NativeOptions {
     pub credentials: NativeCredentials,
     pub asks_credentials: bool,
     pub credentials_timeout_ms: Option<f64>,
-    pub ca: Option<Vec<Uint8Array>>,
-    pub ca_file: Option<String>,
+    pub transport: Option<String>,
+    pub websocket: Option<NativeWebSocket>,
+    pub tls: NativeTls,
+    pub proxy: Option<NativeProxy>,
     pub keep_alive_seconds: Option<f64>,
     pub ping_timeout_ms: Option<f64>,
     pub connect_timeout_ms: Option<f64>,
@@ -92,13 +129,10 @@ impl TryFrom<NativeOptions> for ConnectOptions {
             credentials: given.credentials.try_into()?,
             asks_credentials: given.asks_credentials,
             credentials_timeout_ms: given.credentials_timeout_ms,
-            ca: given
-                .ca
-                .unwrap_or_default()
-                .iter()
-                .map(|pem| pem.to_vec())
-                .collect(),
-            ca_file: given.ca_file,
+            transport: given.transport,
+            websocket: given.websocket.map(WebSocketOptions::from),
+            tls: given.tls.into(),
+            proxy: given.proxy.map(ProxyOptions::from),
             keep_alive_seconds: given.keep_alive_seconds,
             ping_timeout_ms: given.ping_timeout_ms,
             connect_timeout_ms: given.connect_timeout_ms,
@@ -142,6 +176,53 @@ impl TryFrom<NativeCredentials> for Credentials {
             token_signing_key: given.token_signing_key.map(|key| key.to_vec()),
             token_encoding: token_encoding(given.token_encoding.as_deref())?,
         })
+    }
+}
+
+impl From<NativeWebSocket> for WebSocketOptions {
+    fn from(given: NativeWebSocket) -> Self {
+        Self {
+            path: given.path,
+            credentials_in: given.credentials_in,
+            headers: pairs(given.headers),
+        }
+    }
+}
+
+impl From<NativeTls> for TlsOptions {
+    fn from(given: NativeTls) -> Self {
+        Self {
+            ca: given
+                .ca
+                .unwrap_or_default()
+                .iter()
+                .map(|pem| pem.to_vec())
+                .collect(),
+            ca_file: given.ca_file,
+            cert: given.cert.map(|cert| cert.to_vec()),
+            key: given.key.map(|key| key.to_vec()),
+            min_version: given.min_version,
+            alpn_protocols: given.alpn_protocols,
+            server_name: given.server_name,
+            key_log: given.key_log.unwrap_or(false),
+            system: SystemStore {
+                file: given.ssl_cert_file.map(PathBuf::from),
+                directory: given.ssl_cert_dir.map(PathBuf::from),
+                extra_file: given.extra_ca_file.map(PathBuf::from),
+            },
+        }
+    }
+}
+
+impl From<NativeProxy> for ProxyOptions {
+    fn from(given: NativeProxy) -> Self {
+        Self {
+            scheme: given.scheme,
+            host: given.host,
+            port: given.port,
+            username: given.username,
+            password: given.password,
+        }
     }
 }
 

@@ -5,6 +5,11 @@ const CLI = fileURLToPath(new URL('../../dist/index.js', import.meta.url))
 /** Fails where the client, and with it the addon, is loaded. */
 const NO_CLIENT = fileURLToPath(new URL('./no-client.cjs', import.meta.url))
 
+/** Without the proxies of whoever runs the tests. */
+const ENVIRONMENT = Object.fromEntries(
+  Object.entries(process.env).filter(([name]) => !/^(https|all|no)_proxy$/i.test(name)),
+)
+
 /**
  * Starts the command line as a process of its own.
  *
@@ -13,7 +18,7 @@ const NO_CLIENT = fileURLToPath(new URL('./no-client.cjs', import.meta.url))
  */
 export function startCli(args, { env = {}, input = '', withoutClient = false, nodeArgs = [] } = {}) {
   const node = withoutClient ? ['--require', NO_CLIENT, ...nodeArgs] : nodeArgs
-  const child = spawn(process.execPath, [...node, CLI, ...args], { env: { ...process.env, ...env } })
+  const child = spawn(process.execPath, [...node, CLI, ...args], { env: { ...ENVIRONMENT, ...env } })
   const out = { stdout: '', stderr: '' }
   child.stdout.setEncoding('utf8').on('data', (text) => (out.stdout += text))
   child.stderr.setEncoding('utf8').on('data', (text) => (out.stderr += text))

@@ -24,7 +24,9 @@ import {
   type Stage,
   type Stats,
   type Subscription,
+  type TlsOptions,
   type UnsubscribeResult,
+  type WebSocketOptions,
   type Will,
 } from 'custom-authorizer-connect'
 
@@ -50,7 +52,10 @@ export async function connecting(): Promise<void> {
     tokenEncoding: 'percent',
     credentials: async ({ number }) => ({ password: String(number) }),
     credentialsTimeoutMs: 30_000,
+    transport: 'websocket',
+    websocket: { path: '/mqtt', credentialsIn: 'query', headers: { host: 'host' } },
     tls: { ca: ['-----BEGIN CERTIFICATE-----', new Uint8Array()], caFile: 'ca.pem' },
+    proxy: 'http://user:pass@proxy:3128',
     keepAliveSeconds: 60,
     pingTimeoutMs: 10_000,
     connectTimeoutMs: 30_000,
@@ -89,6 +94,50 @@ export async function connecting(): Promise<void> {
   await connectWithCustomAuthorizer({ endpoint: 'host', tls: { rejectUnauthorized: false } })
   // @ts-expect-error -- there is no such level.
   await connectWithCustomAuthorizer({ endpoint: 'host', logLevel: 'fatal' })
+}
+
+export async function roads(): Promise<void> {
+  const endpoint = 'host'
+  const websocket: WebSocketOptions = {
+    path: '/mqtt?key=value',
+    credentialsIn: 'headers',
+    headers: { host: 'another', 'x-key': 'value' } as const,
+  }
+  await connectWithCustomAuthorizer({ endpoint, transport: 'websocket', websocket })
+  await connectWithCustomAuthorizer({ endpoint, transport: 'websocket', websocket: {} })
+  await connectWithCustomAuthorizer({ endpoint, transport: 'tls' })
+
+  const tls: TlsOptions = {
+    ca: 'pem',
+    caFile: 'ca.pem',
+    cert: 'pem',
+    key: createPrivateKey('pem'),
+    minVersion: 'TLSv1.3',
+    alpnProtocols: ['mqtt', 'x-amzn-http-ca'] as const,
+    serverName: 'domain.example',
+    keyLog: true,
+  }
+  await connectWithCustomAuthorizer({ endpoint, tls })
+  await connectWithCustomAuthorizer({ endpoint, tls: { cert: Buffer.from('pem'), key: Buffer.from('pem') } })
+  await connectWithCustomAuthorizer({ endpoint, tls: { cert: 'pem', key: 'pem', alpnProtocols: [] } })
+
+  await connectWithCustomAuthorizer({ endpoint, proxy: new URL('socks5://proxy') })
+  await connectWithCustomAuthorizer({ endpoint, proxy: 'environment' })
+
+  // @ts-expect-error -- there is no such transport.
+  await connectWithCustomAuthorizer({ endpoint, transport: 'wss' })
+  // @ts-expect-error -- and no such place.
+  await connectWithCustomAuthorizer({ endpoint, websocket: { credentialsIn: 'body' } })
+  // @ts-expect-error -- a header has one value.
+  await connectWithCustomAuthorizer({ endpoint, websocket: { headers: { cookie: ['a', 'b'] } } })
+  // @ts-expect-error -- what is older is not spoken.
+  await connectWithCustomAuthorizer({ endpoint, tls: { minVersion: 'TLSv1.1' } })
+  // @ts-expect-error -- they are a list.
+  await connectWithCustomAuthorizer({ endpoint, tls: { alpnProtocols: 'mqtt' } })
+  // @ts-expect-error -- a passphrase goes into a KeyObject.
+  await connectWithCustomAuthorizer({ endpoint, tls: { key: 'pem', passphrase: 'text' } })
+  // @ts-expect-error -- it is a URL as a whole.
+  await connectWithCustomAuthorizer({ endpoint, proxy: { host: 'proxy', port: 3128 } })
 }
 
 export async function freshCredentials(): Promise<void> {
@@ -374,6 +423,9 @@ export function errors(error: unknown): string {
   if (error.code === 'ERR_NOT_AUTHORIZED' && error.retryable) return error.hint
   if (error.code === 'ERR_CREDENTIALS' && error.stage === 'credentials') return String(error.cause)
   if (error.code === 'ERR_NO_RESPONSE' || error.code === 'ERR_EXPIRED') return error.code
+  if (error.code === 'ERR_PROXY_AUTH' && error.stage === 'proxy') return error.hint
+  if (error.code === 'ERR_WEBSOCKET' && error.stage === 'websocket') return error.hint
+  if (error.code === 'ERR_PROXY') return error.message
   // @ts-expect-error -- there is no such code.
   if (error.code === 'ERR_NOT_AUTHORISED') return ''
   return `${error.name}: ${error.reasonString ?? error.message}`

@@ -5,8 +5,10 @@ export type Sample = 'connect' | 'pubsub'
 
 /** What a flag means, whatever its name: an option of the client, or a setting of this command. */
 export type Meaning =
-  | Exclude<keyof ConnectOptions, 'tls'>
+  | Exclude<keyof ConnectOptions, 'tls' | 'websocket' | 'proxy'>
   | 'caFile'
+  | 'proxyHost'
+  | 'proxyPort'
   | 'topic'
   | 'message'
   | 'count'
@@ -67,6 +69,32 @@ export const FLAGS: readonly Flag[] = [
     value: 'path',
     help: 'PEM file of the certificate authorities to trust.',
     fallback: "default: the system's",
+  },
+  {
+    name: 'transport',
+    meaning: 'transport',
+    group: 'connection',
+    value: 'tls|websocket',
+    choices: ['tls', 'websocket'],
+    help: 'What carries MQTT: TLS alone, or WebSocket over TLS.',
+    fallback: 'default tls',
+  },
+  {
+    name: 'proxy_host',
+    meaning: 'proxyHost',
+    group: 'connection',
+    value: 'host',
+    help: 'Host name of an HTTP proxy.',
+    fallback: 'default: HTTPS_PROXY, ALL_PROXY and NO_PROXY of the environment',
+  },
+  {
+    name: 'proxy_port',
+    meaning: 'proxyPort',
+    group: 'connection',
+    value: 'number',
+    range: [1, 65_535],
+    help: 'Port of that proxy.',
+    fallback: 'default 8080',
   },
   {
     name: 'client_id',

@@ -79,7 +79,8 @@ const OPTION_FLAGS: Readonly<Record<string, Meaning>> = {
 }
 
 /** What the command line has no flag for is not worth a sentence. */
-const WITHOUT_FLAG = / \(or tokenSigningKey\)| [^.]*\b(?:connectTimeoutMs|keepAliveSeconds)\b[^.]*\.$/gu
+const WITHOUT_FLAG =
+  / \(or tokenSigningKey\)| 404: check websocket\.path\.| [^.]*\b(?:connectTimeoutMs|keepAliveSeconds)\b[^.]*\.$/gu
 
 /** Option names, with the colon before their value; those that are words too, where they stand as an option. */
 const OPTION_NAME =

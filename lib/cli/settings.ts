@@ -1,3 +1,4 @@
+import { isIPv6 } from 'node:net'
 import type { ConnectOptions, LogLevel } from '../../index.js'
 import { UsageError } from './arguments.js'
 import type { Flag, Meaning, Sample } from './flags.js'
@@ -19,7 +20,8 @@ export const USAGE = 'Usage: custom-authorizer-connect --endpoint <host> [flags]
 /**
  * Gives the flags their meaning and everything else the defaults of AWS's samples.
  *
- * @throws {UsageError} where the endpoint is missing, or two flags of one meaning differ.
+ * @throws {UsageError} where the endpoint is missing, the proxy's host is more or less than that, or two flags of one
+ * meaning differ.
  */
 export function settingsFrom(values: Values): Settings {
   const sample = sampleOf(values)
@@ -29,6 +31,7 @@ export function settingsFrom(values: Values): Settings {
   const port = text('port')
   const count = Number(text('count') ?? '5')
   const caFile = text('caFile')
+  const transport = text('transport') as ConnectOptions['transport']
   const options: Settings['options'] = {
     endpoint: endpointOf(values),
     clientId: text('clientId') ?? randomClientId(sample),
@@ -38,7 +41,9 @@ export function settingsFrom(values: Values): Settings {
     // A run that ends by itself is a question, and what went wrong is its answer.
     ...(!(sample === 'pubsub' && count === 0) && { reconnect: false as const }),
     ...(port !== undefined && { port: Number(port) }),
+    ...(transport !== undefined && { transport }),
     ...(caFile !== undefined && { tls: { caFile } }),
+    proxy: proxyFrom(text('proxyHost'), text('proxyPort')),
   }
   for (const name of [
     'authorizerName',
@@ -60,6 +65,22 @@ export function settingsFrom(values: Values): Settings {
     message: text('message') ?? 'Hello from mqtt5 sample',
     count,
   }
+}
+
+/** The proxy of the flags, as in AWS's samples an HTTP one without a login, or else that of the environment. */
+function proxyFrom(host: string | undefined, port: string | undefined): string {
+  if (host === undefined) {
+    if (port === undefined) return 'environment'
+    throw new UsageError('--proxy_port is given without --proxy_host.')
+  }
+  const v6 = isIPv6(host)
+  if (!v6 && /[\s:/\\?#@[\]%]/u.test(host)) {
+    throw new UsageError(
+      '--proxy_host must be a host name alone.',
+      'The port goes into --proxy_port. A URL, as for a proxy with a login or one of SOCKS 5, goes into the environment variable HTTPS_PROXY.',
+    )
+  }
+  return `http://${v6 ? `[${host}]` : host}:${port ?? '8080'}`
 }
 
 /** The newer samples' flags select them, whatever else is there. */
