@@ -22,8 +22,11 @@ function missing() {
   return spawnSync('mosquitto', ['-h'], { env: { ...process.env, PATH } }).error !== undefined
 }
 
-/** Starts a broker with TLS. Resolves once it listens; `where` is what a client needs to come here. */
-export async function startMosquitto() {
+/**
+ * Starts a broker with TLS, over WebSocket on request. Resolves once it listens; `where` is what a client needs to come
+ * here.
+ */
+export async function startMosquitto({ websocket = false } = {}) {
   if (missing()) throw new Error(INSTALL)
   const directory = await mkdtemp(join(tmpdir(), 'custom-authorizer-mosquitto-'))
   const { ca, cert, key } = createServerCredentials(['localhost'])
@@ -41,6 +44,9 @@ export async function startMosquitto() {
       `cafile ${file('ca')}`,
       `certfile ${file('cert')}`,
       `keyfile ${file('key')}`,
+      // Its WebSocket library wants IPv6 where it is not told otherwise, and mosquitto 2.0.11 does not start without
+      // a listener of the other kind.
+      ...(websocket ? ['protocol websockets', 'socket_domain ipv4', `listener 0 ${file('socket')}`] : []),
     ]
     await writeFile(file('conf'), config.join('\n'))
     const child = spawn('mosquitto', ['-c', file('conf')], {
@@ -59,7 +65,12 @@ export async function startMosquitto() {
       return {
         ca,
         port,
-        where: { endpoint: 'localhost', port, tls: { ca } },
+        where: {
+          endpoint: 'localhost',
+          port,
+          tls: { ca },
+          ...(websocket && { transport: 'websocket' }),
+        },
         async close() {
           child.kill()
           await exited
