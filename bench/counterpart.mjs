@@ -27,7 +27,7 @@ async function startSink(directory) {
   const child = spawn(await buildSink(), [directory], { stdio: ['pipe', 'pipe', 'inherit'] })
   const lines = createInterface({ input: child.stdout })
   const [line] = await once(lines, 'line')
-  const { port, resumingPort, ca } = JSON.parse(line)
+  const { port, resumingPort, websocketPort, ca } = JSON.parse(line)
   let records = []
   lines.on('line', (text) => records.push(JSON.parse(text)))
   return {
@@ -35,6 +35,7 @@ async function startSink(directory) {
     host: 'localhost',
     port,
     resumingPort,
+    websocketPort,
     ca,
     cpuMillis: () => cpuMillis(child.pid),
     /** What so many connections did, once they have ended. */

@@ -50,13 +50,13 @@ export function values({ kind, parameters: { count } }, raw, empty) {
 
 async function worker(workload, client, counterpart) {
   const id = `bench-${process.pid}-${++jobs}`
-  const { kind, resuming } = workload
+  const { kind } = workload
   const parameters = { ...workload.parameters }
   const { qos, size, count } = parameters
   if (kind === 'receive') {
     parameters.filter = counterpart.name === 'sink' ? `flood/${qos}/${count}/${size}` : `bench/${id}`
   }
-  const target = { ...counterpart, port: resuming ? counterpart.resumingPort : counterpart.port }
+  const target = { ...counterpart, port: portFor(workload, counterpart), websocket: workload.websocket }
   const before = counterpart.cpuMillis()
   const fed = kind === 'receive' && count > 0 && counterpart.name !== 'sink'
   const raw = await run(
@@ -74,8 +74,13 @@ async function worker(workload, client, counterpart) {
   return raw
 }
 
-function job(id, kind, { module, version }, { host, port, ca }, parameters) {
-  return { id, kind, module, version, host, port, ca, credentials: CREDENTIALS, parameters }
+function portFor({ resuming, websocket }, counterpart) {
+  if (resuming) return counterpart.resumingPort
+  return websocket ? counterpart.websocketPort : counterpart.port
+}
+
+function job(id, kind, { module, version }, { host, port, ca, websocket }, parameters) {
+  return { id, kind, module, version, host, port, ca, websocket, credentials: CREDENTIALS, parameters }
 }
 
 /** What a broker's subscriber is to receive, published by ours whoever receives. */
@@ -108,10 +113,10 @@ async function run(work, onReady) {
 }
 
 /** Whether the client did, to the sink, what it says it did. */
-function verify(records, { kind, connections, parameters: { count, qos, size } }) {
+function verify(records, { kind, websocket = false, connections, parameters: { count, qos, size } }) {
   const wrong = (what) => new Error(`${what}: ${JSON.stringify(records.slice(0, 3))}`)
   if (records.length !== connections) throw wrong(`${records.length} connections for ${connections}`)
-  if (!records.every(({ alpn, authorizer, password }) => alpn && authorizer && password)) {
+  if (!records.every(({ alpn, authorizer, password }) => alpn !== websocket && authorizer && password)) {
     throw wrong('a connection without custom authorizer')
   }
   if (kind === 'publish') {

@@ -123,8 +123,8 @@ async function bench(workload, allClients, runs, counterpart, samples) {
     resumed: beside('resumed'),
   }
   samples.set(id, medians)
-  const peers = comparedWith === undefined ? medians : samples.get(comparedWith)
-  return { ...result, ratios: ratios(kind, medians, peers ?? {}) }
+  const others = comparedWith === undefined ? medians : (samples.get(comparedWith) ?? {})
+  return { ...result, ratios: ratios(kind, medians, others, workload.websocket) }
 }
 
 function participants({ kind, oursOnly }, clients) {
@@ -152,12 +152,12 @@ async function emptyRun(workload, client, run, counterpart, samples) {
   taken.push((await measure({ ...workload, parameters }, client, counterpart)).cpuMicros)
 }
 
-function emptyKey({ kind, parameters: { hold } }, client) {
-  return `${kind}${hold ? ' beside another' : ''}, ${client}`
+function emptyKey({ kind, websocket, parameters: { hold } }, client) {
+  return `${kind}${hold ? ' beside another' : ''}${websocket ? ' over WebSocket' : ''}, ${client}`
 }
 
-/** Ours to the best peer, for each measure. */
-function ratios(kind, medians, peers) {
+/** Ours to the best peer, for each measure; over WebSocket to ours without. */
+function ratios(kind, medians, others, websocket = false) {
   const isOurs = new Set(CLIENTS.filter(({ ours }) => ours).map(({ name }) => name))
   const best = (from, wanted, { key, more }) => {
     const numbers = Object.entries(from).filter(([name]) => isOurs.has(name) === wanted)
@@ -165,7 +165,7 @@ function ratios(kind, medians, peers) {
     return more ? Math.max(...found) : Math.min(...found)
   }
   return Object.fromEntries(
-    MEASURES[kind].map((each) => [each.key, best(medians, true, each) / best(peers, false, each)]),
+    MEASURES[kind].map((each) => [each.key, best(medians, true, each) / best(others, websocket, each)]),
   )
 }
 

@@ -8,6 +8,7 @@ const connect = connector({
   host: job.host,
   port: job.port,
   ca: job.ca,
+  websocket: job.websocket,
   version: job.version,
   credentials: job.credentials,
 })

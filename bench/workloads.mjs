@@ -29,6 +29,16 @@ export const MEASURES = {
   ],
 }
 
+/** What is measured over WebSocket as well. */
+const OVER_WEBSOCKET = new Set([
+  'publish/0/64/1000',
+  'publish/1/64/100',
+  'publish/1/1024/100',
+  'receive/0/64/handler',
+  'receive/1/64/handler',
+  'receive/1/1024/handler',
+])
+
 /** All workloads; `scale` makes the counts smaller. */
 export function workloads(scale) {
   const times = (count) => Math.max(10, Math.round(count * scale))
@@ -79,6 +89,18 @@ export function workloads(scale) {
         },
       )
     }
+  }
+  // Ours alone, beside ours over TLS without WebSocket.
+  for (const direct of list.filter(({ id }) => OVER_WEBSOCKET.has(id))) {
+    list.push({
+      ...direct,
+      id: `websocket/${direct.id}`,
+      title: `over WebSocket, to the same over TLS alone: ${direct.title}`,
+      websocket: true,
+      sinkOnly: true,
+      oursOnly: true,
+      comparedWith: direct.id,
+    })
   }
   list.push(
     {

@@ -3,7 +3,7 @@ import { connectWithCustomAuthorizer } from '../../dist/client.js'
 
 const QOS = [{ qos: 0 }, { qos: 1 }]
 
-export function connector({ host, port, ca, credentials, version }) {
+export function connector({ host, port, ca, websocket, credentials, version }) {
   return async (clientId) => {
     const connection = await connectWithCustomAuthorizer({
       endpoint: host,
@@ -12,6 +12,7 @@ export function connector({ host, port, ca, credentials, version }) {
       mqttVersion: version,
       ...credentials,
       tls: { caFile: ca },
+      transport: websocket ? 'websocket' : 'tls',
       limits: 'none',
     })
     return {

@@ -3,11 +3,7 @@
 use std::io;
 
 use bytes::{Buf, BufMut, BytesMut};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt, split},
-    net::TcpStream,
-};
-use tokio_rustls::server::TlsStream;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
 
 use crate::{
     flood::Flood,
@@ -64,7 +60,7 @@ struct State {
     out: BytesMut,
 }
 
-pub async fn run(stream: TlsStream<TcpStream>, record: &mut Record) -> io::Result<()> {
+pub async fn run<S: AsyncRead + AsyncWrite>(stream: S, record: &mut Record) -> io::Result<()> {
     let (mut reader, mut writer) = split(stream);
     let mut state = State::default();
     let mut buffer = vec![0; READ_BYTES];

@@ -7,6 +7,7 @@ mod certificate;
 mod connection;
 mod flood;
 mod packet;
+mod websocket;
 
 use std::{
     error::Error,
@@ -24,7 +25,7 @@ use rustls::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{certificate::Certificate, connection::Record};
+use crate::{certificate::Certificate, connection::Record, websocket::WebSocket};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -37,10 +38,11 @@ async fn main() -> Result<()> {
     let certificate = Certificate::new()?;
     certificate.write(&directory)?;
 
-    let full = listen(acceptor(&certificate, false)?).await?;
-    let resuming = listen(acceptor(&certificate, true)?).await?;
+    let full = listen(acceptor(&certificate, Kind::Full)?, false).await?;
+    let resuming = listen(acceptor(&certificate, Kind::Resuming)?, false).await?;
+    let websocket = listen(acceptor(&certificate, Kind::WebSocket)?, true).await?;
     print(&format!(
-        r#"{{"port":{full},"resumingPort":{resuming},"ca":{:?}}}"#,
+        r#"{{"port":{full},"resumingPort":{resuming},"websocketPort":{websocket},"ca":{:?}}}"#,
         directory.join("ca.pem").display().to_string(),
     ));
     tokio::task::spawn_blocking(|| {
@@ -50,15 +52,27 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// Without resumption every handshake is a full one: no tickets, and no session kept.
-fn acceptor(certificate: &Certificate, resumption: bool) -> Result<TlsAcceptor> {
+/// What a port is for.
+#[derive(PartialEq, Eq)]
+enum Kind {
+    /// Every handshake is a full one: no tickets, and no session kept.
+    Full,
+    Resuming,
+    /// Full as well, and without ALPN `mqtt`.
+    WebSocket,
+}
+
+fn acceptor(certificate: &Certificate, kind: Kind) -> Result<TlsAcceptor> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(default_provider()))
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(certificate.chain(), certificate.key()?)?;
     // A client that offers none gets none; one that offers others only is refused, as IoT Core does.
-    config.alpn_protocols = vec![b"mqtt".to_vec()];
-    if resumption {
+    config.alpn_protocols = match kind {
+        Kind::WebSocket => vec![b"http/1.1".to_vec()],
+        Kind::Full | Kind::Resuming => vec![b"mqtt".to_vec()],
+    };
+    if kind == Kind::Resuming {
         config.ticketer = Ticketer::new()?;
     } else {
         config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -68,7 +82,7 @@ fn acceptor(certificate: &Certificate, resumption: bool) -> Result<TlsAcceptor> 
 }
 
 /// Serves a free port of the loopback addresses.
-async fn listen(acceptor: TlsAcceptor) -> Result<u16> {
+async fn listen(acceptor: TlsAcceptor, websocket: bool) -> Result<u16> {
     let v4 = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let port = v4.local_addr()?.port();
     // `localhost` may be either; a machine without IPv6 does without.
@@ -77,14 +91,14 @@ async fn listen(acceptor: TlsAcceptor) -> Result<u16> {
         let acceptor = acceptor.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, acceptor.clone()));
+                tokio::spawn(serve(stream, acceptor.clone(), websocket));
             }
         });
     }
     Ok(port)
 }
 
-async fn serve(stream: TcpStream, acceptor: TlsAcceptor) {
+async fn serve(stream: TcpStream, acceptor: TlsAcceptor, websocket: bool) {
     let mut record = Record::default();
     let served = async {
         stream.set_nodelay(true)?;
@@ -96,7 +110,11 @@ async fn serve(stream: TcpStream, acceptor: TlsAcceptor) {
             .unwrap_or_default();
         record.alpn = tls.alpn_protocol() == Some(b"mqtt");
         record.resumed = tls.handshake_kind() == Some(rustls::HandshakeKind::Resumed);
-        connection::run(stream, &mut record).await
+        if websocket {
+            connection::run(WebSocket::accept(stream).await?, &mut record).await
+        } else {
+            connection::run(stream, &mut record).await
+        }
     };
     let error = served.await.err().map(|error| error.to_string());
     print(&record.json(error.as_deref()));
