@@ -14,6 +14,7 @@ pub struct Deadline {
     at: Instant,
     after: Duration,
     peer: String,
+    proxy: Option<String>,
 }
 
 impl Deadline {
@@ -23,6 +24,7 @@ impl Deadline {
             at: Instant::now() + options.connect_timeout,
             after: options.connect_timeout,
             peer: format!("{}:{}", options.host, options.port),
+            proxy: options.proxy.as_ref().map(ToString::to_string),
         }
     }
 
@@ -43,8 +45,12 @@ impl Deadline {
                     Stage::WebSocket => "the request for a WebSocket was not answered",
                     _ => "CONNECT was not answered",
                 };
+                let through = match &self.proxy {
+                    Some(proxy) => format!(" through the proxy {proxy}"),
+                    None => String::new(),
+                };
                 let message = format!(
-                    "no connection to {} within {} ms: {doing}",
+                    "no connection to {}{through} within {} ms: {doing}",
                     self.peer,
                     self.after.as_millis()
                 );

@@ -208,7 +208,7 @@ codes! {
         "Check the endpoint for a typing error: `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints it. Then check that this machine has a working resolver and network.";
     /// No TCP connection to the endpoint.
     Tcp = "ERR_TCP", true,
-        "Check the port (443 for a custom authorizer) and whether a firewall lets this machine reach it.";
+        "Check the port (443 for a custom authorizer) and whether a firewall lets this machine reach it. A network with a proxy needs the option `proxy`.";
     /// The proxy could not be reached, or does not let through to the endpoint.
     Proxy = "ERR_PROXY", true,
         "The message says which hop failed. Check host and port of the proxy, and whether it may connect to the endpoint's name and port: many allow 443 alone.";
@@ -228,7 +228,7 @@ codes! {
         "IoT Core opens it at wss://<endpoint>/mqtt on port 443. 403 and 401: the authorizer or the signature refused the login, or the endpoint is not an IoT data endpoint. 404: check websocket.path. 200, 301 and 502: a proxy or web server answers in its place.";
     /// The way to CONNACK took longer than `connectTimeoutMs`.
     ConnectTimeout = "ERR_CONNECT_TIMEOUT", true,
-        "A firewall that swallows packets is the likeliest cause; then an authorizer Lambda that takes too long (IoT Core allows 5 s). Raise connectTimeoutMs only on slow networks.";
+        "A firewall that swallows packets is the likeliest cause (where there is a proxy, set the option `proxy`); then an authorizer Lambda that takes too long (IoT Core allows 5 s). Raise connectTimeoutMs only on slow networks.";
     /// The server refused the login.
     NotAuthorized = "ERR_NOT_AUTHORIZED", true,
         "In order of likelihood: the authorizer answered isAuthenticated: false; its policy does not allow iot:Connect for this client id; the signature does not match the token under the authorizer's public key; the authorizer name is wrong or the authorizer is INACTIVE; IoT Core may not invoke the Lambda (aws lambda add-permission); the Lambda failed, took over 5 s or gave an invalid answer. `aws iot test-invoke-authorizer` and the Lambda's log tell which.";

@@ -204,10 +204,14 @@ impl<'a, E: Events> Life<'a, E> {
             version,
             ..
         } = &*options;
+        let through = match &options.proxy {
+            Some(proxy) => format!(" through the proxy {proxy}"),
+            None => String::new(),
+        };
         self.log(
             Level::Info,
             &format!(
-                "connecting to {host}:{port} as {client_id:?} over {version}, attempt {number}"
+                "connecting to {host}:{port}{through} as {client_id:?} over {version}, attempt {number}"
             ),
         );
         for warning in options.warnings.iter().chain(&login.warnings) {

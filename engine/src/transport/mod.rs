@@ -59,8 +59,11 @@ impl Transport {
             deadline.within(Stage::Tls, self.endpoint_tls()),
             self.reach(deadline)
         );
-        let at = Authority(host, *port).to_string();
         let (config, socket) = (config?, socket?);
+        let at = match &self.options.proxy {
+            None => Authority(host, *port).to_string(),
+            Some(proxy) => format!("{} through the proxy {proxy}", Authority(host, *port)),
+        };
         let handshake = async {
             tls::handshake(config, tls.server_name.clone(), socket)
                 .await
@@ -70,7 +73,7 @@ impl Transport {
         match upgrade {
             None => Ok(Stream::Tls(Box::new(stream))),
             Some(upgrade) => {
-                let opening = websocket::open(stream, upgrade, &self.options);
+                let opening = websocket::open(stream, upgrade, &self.options, &at);
                 let stream = deadline.within(Stage::WebSocket, opening).await?;
                 Ok(Stream::WebSocket(Box::new(stream)))
             }

@@ -16,13 +16,13 @@ const PROTOCOL: &str = "mqtt";
 /// What servers for older clients say to the same.
 const OLD_PROTOCOL: &str = "mqttv3.1";
 
-/// Opens a WebSocket over `stream`. A failure never holds the request, which may carry credentials.
+/// Opens a WebSocket over `stream`, which leads to what a failure calls `at`. A failure never holds the request, which may carry credentials.
 pub(in crate::transport) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     mut stream: S,
     upgrade: &Upgrade,
     options: &Options,
+    at: &str,
 ) -> Result<WebSocket<S>> {
-    let at = Authority(&options.host, options.port).to_string();
     let key = generate_key();
     let sent = async {
         let request = request(upgrade, options, &key);
@@ -34,7 +34,7 @@ pub(in crate::transport) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
     let (response, rest) = match Response::read(&mut stream).await {
         Ok(answered) => answered,
         Err(reason) => {
-            let failure = no_response(&at, reason);
+            let failure = no_response(at, reason);
             return Err(match (failure.cause(), sent) {
                 (None, Err(error)) => failure.with_cause(error),
                 _ => failure,
