@@ -99,7 +99,7 @@ impl Credentials {
             .password
             .clone()
             .filter(|password| !password.is_empty());
-        check(version, &user_name, password.as_deref())?;
+        check(version, carrier, &user_name, password.as_deref())?;
         Ok(Login {
             user_name: (!user_name.is_empty()).then_some(user_name),
             password,
@@ -242,7 +242,12 @@ fn not_base64() -> Failure {
     )
 }
 
-fn check(version: Version, user_name: &str, password: Option<&[u8]>) -> Result<()> {
+fn check(
+    version: Version,
+    carrier: Carrier,
+    user_name: &str,
+    password: Option<&[u8]>,
+) -> Result<()> {
     const LIMIT: usize = u16::MAX as usize;
 
     if user_name.contains('\0') {
@@ -269,7 +274,10 @@ fn check(version: Version, user_name: &str, password: Option<&[u8]>) -> Result<(
         return Err(Failure::option(
             "password is given without a user name, which MQTT 3.1.1 does not allow",
         )
-        .with_hint("Set username or authorizerName, or use mqttVersion: 5."));
+        .with_hint(match carrier {
+            Carrier::Connect => "Set username or authorizerName, or use mqttVersion: 5.",
+            Carrier::Query | Carrier::Headers => "Set username, or use mqttVersion: 5.",
+        }));
     }
     Ok(())
 }

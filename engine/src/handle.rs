@@ -279,7 +279,11 @@ fn unusable(attempt: u32, failure: &Failure) -> Failure {
         "what credentials() returned for attempt {attempt} cannot be used: {}",
         failure.message()
     );
-    Failure::new(Code::Credentials, Stage::Credentials, message)
+    let unusable = Failure::new(Code::Credentials, Stage::Credentials, message);
+    match failure.hint() {
+        "" => unusable,
+        hint => unusable.with_hint(hint.to_owned()),
+    }
 }
 
 fn check_qos(qos: u8) -> Result<()> {

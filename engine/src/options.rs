@@ -20,7 +20,7 @@ pub use tls::{
 };
 mod websocket;
 pub use websocket::{WebSocket, WebSocketOptions};
-pub(crate) use websocket::{check_header, check_path};
+pub(crate) use websocket::{check_header, check_path, is_own_header, is_token};
 
 /// What a host asks for, nothing checked yet. Numbers are as wide as the host's, so that a wrong one can be named.
 #[derive(Default)]

@@ -1,7 +1,10 @@
-use super::user_name::{self, Parameter};
+use super::{
+    encoding::normalise_signature,
+    user_name::{self, Parameter},
+};
 use crate::{
     error::{Failure, Result},
-    options::{WebSocket, check_header, check_path},
+    options::{WebSocket, check_header, check_path, is_own_header, is_token},
 };
 
 /// Where authorizer name, token and signature travel (AWS IoT Core Developer Guide, "Connecting to AWS IoT Core by using
@@ -23,6 +26,9 @@ pub struct Upgrade {
     pub target: String,
     pub headers: Vec<(String, String)>,
 }
+
+const NO_HEADER: &str =
+    "What no header can hold goes into websocket.credentialsIn: 'connect' or 'query'.";
 
 impl Upgrade {
     /// The caller's request with the parameters in their place.
@@ -57,15 +63,27 @@ impl Upgrade {
     }
 
     fn add(&mut self, Parameter { option, key, value }: &Parameter) -> Result<()> {
+        // What a token's key has been taken for may be a secret: it is not quoted.
+        let reason = if !is_token(key) {
+            "is no valid name of a header"
+        } else if is_own_header(key) || key.eq_ignore_ascii_case("host") {
+            "is the name of a header that the WebSocket handshake sets itself"
+        } else {
+            ""
+        };
+        if !reason.is_empty() {
+            return Err(Failure::option(format!("tokenKeyName {reason}")).with_hint(NO_HEADER));
+        }
         check_header(key, value).map_err(|failure| {
-            Failure::option(format!("{option}: {}", failure.message())).with_hint(
-                "What no header can hold goes into websocket.credentialsIn: 'connect' or 'query'.",
-            )
+            Failure::option(format!("{option}: {}", failure.message())).with_hint(NO_HEADER)
         })?;
         let present = |(name, _): &&(String, String)| name.eq_ignore_ascii_case(key);
         match self.headers.iter().find(present) {
             None => self.headers.push((key.clone(), value.clone())),
             Some((_, other)) if other == value => {}
+            Some((_, other))
+                if key == user_name::SIGNATURE
+                    && normalise_signature(other).as_ref() == Some(value) => {}
             Some(_) => {
                 return Err(Failure::option(format!(
                     "{option} contradicts the header {key} in websocket.headers"
@@ -75,3 +93,6 @@ impl Upgrade {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,8 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
 use crate::{
-    options::ConnectOptions,
+    authorizer::{Credentials, Login},
+    options::{ConnectOptions, WebSocketOptions},
     testing::options,
     wire::{ConnAck, Inbound, Version, next_frame, read},
 };
@@ -166,4 +167,69 @@ fn a_withdrawal_and_the_end_wait_for_no_flush() {
     assert_eq!(sent(&mut batches), [2]);
     handle.disconnect(Duration::ZERO);
     assert_eq!(sent(&mut batches), [1]);
+}
+
+/// What a login answers that `credentials` gave, over WebSocket.
+fn answered(carrier: &str, given: Credentials) -> Result<Login> {
+    let (mut handle, mut batches) = handle(|options| {
+        options.asks_credentials = true;
+        options.credentials.authorizer_name = Some("Fixed".to_owned());
+        options.credentials.token_key_name = Some("tok".to_owned());
+        options.transport = Some("websocket".to_owned());
+        options.websocket = Some(WebSocketOptions {
+            credentials_in: Some(carrier.to_owned()),
+            ..Default::default()
+        });
+    });
+    handle.credentials(1, Ok(given), None);
+    let Some(Command::Credentials { answer, .. }) = batches.try_recv().unwrap().pop() else {
+        panic!("no answer")
+    };
+    answer.map(|answer| answer.login)
+}
+
+fn fresh(token: &str) -> Credentials {
+    Credentials {
+        username: Some("user".to_owned()),
+        password: Some(b"pass".to_vec()),
+        token_value: Some(token.to_owned()),
+        token_signature: Some("ab-_cw".to_owned()),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn fresh_credentials_travel_where_the_options_say() {
+    for carrier in ["query", "headers"] {
+        let login = answered(carrier, fresh("t t")).unwrap();
+        assert_eq!(login.user_name.as_deref(), Some("user"), "{carrier}");
+        assert_eq!(login.password.as_deref(), Some(&b"pass"[..]), "{carrier}");
+        let upgrade = login.upgrade.unwrap();
+        let headers = upgrade.headers.iter();
+        let written: String = headers
+            .map(|(name, value)| format!("{name}={value};"))
+            .collect();
+        let (target, expected) = match carrier {
+            "query" => (
+                "/mqtt?x-amz-customauthorizer-name=Fixed&x-amz-customauthorizer-signature=ab%2B%2Fcw%3D%3D&tok=t%20t",
+                "",
+            ),
+            _ => (
+                "/mqtt",
+                "x-amz-customauthorizer-name=Fixed;x-amz-customauthorizer-signature=ab+/cw==;tok=t t;",
+            ),
+        };
+        assert_eq!((&*upgrade.target, &*written), (target, expected));
+    }
+}
+
+#[test]
+fn fresh_credentials_that_cannot_travel_keep_their_hint_and_show_nothing() {
+    let Err(failure) = answered("headers", fresh("s3cr3t\r\n")) else {
+        panic!("accepted")
+    };
+    assert_eq!(failure.code(), Code::Credentials);
+    assert!(failure.message().contains("tokenValue"), "{failure}");
+    assert!(failure.hint().contains("credentialsIn"), "{failure:?}");
+    assert!(!format!("{failure:?}").contains("s3cr3t"), "{failure:?}");
 }

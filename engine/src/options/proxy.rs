@@ -117,3 +117,6 @@ impl fmt::Display for Authority<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

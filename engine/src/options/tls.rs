@@ -9,7 +9,7 @@ use std::{
 };
 
 use rustls::{
-    KeyLog, KeyLogFile, RootCertStore,
+    Error as TlsError, KeyLog, KeyLogFile, RootCertStore,
     crypto::ring::sign::any_supported_type,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, pem::PemObject},
     sign::CertifiedKey,
@@ -21,6 +21,8 @@ use crate::error::{Failure, Result};
 /// How MQTT over TLS is announced on port 443 when a custom authorizer is to decide (AWS IoT Core developer guide,
 /// "Device communication protocols").
 pub const ALPN_MQTT: &[u8] = b"mqtt";
+
+const LINE_BREAKS: &str = "PEM needs its line breaks: environment variables and templates often lose them, or hold \\n in their place.";
 
 /// What a host asks for, nothing checked yet.
 #[derive(Default)]
@@ -81,7 +83,7 @@ pub enum Roots {
 pub struct SystemStore {
     /// `SSL_CERT_FILE`
     pub file: Option<PathBuf>,
-    /// `SSL_CERT_DIR`
+    /// `SSL_CERT_DIR`, one or a list as the system writes it.
     pub directory: Option<PathBuf>,
     /// `NODE_EXTRA_CA_CERTS`
     pub extra_file: Option<PathBuf>,
@@ -193,10 +195,17 @@ impl TlsOptions {
             )
         })?;
         let certified = CertifiedKey::new(chain, key);
-        certified.keys_match().map_err(|_mismatch| {
-            Failure::option("tls.key is not the key of the first certificate of tls.cert").with_hint(
-                "tls.cert begins with the client's own certificate; intermediate ones follow it.",
+        certified.keys_match().map_err(|error| match error {
+            TlsError::InconsistentKeys(_) => Failure::option(
+                "tls.key is not the key of the first certificate of tls.cert",
             )
+            .with_hint(
+                "tls.cert begins with the client's own certificate; intermediate ones follow it.",
+            ),
+            // Of the certificate alone, which is no secret.
+            error => Failure::option("tls.cert begins with a certificate that cannot be used")
+                .with_hint("An X.509 certificate of version 3 is needed.")
+                .with_cause(error),
         })?;
         Ok(Some(Identity(Arc::new(certified))))
     }
@@ -237,7 +246,10 @@ pub(super) fn server_name(option: &str, given: &str) -> Result<ServerName<'stati
 fn read_certificates(option: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {
     let certificates = CertificateDer::pem_slice_iter(pem)
         .collect::<std::result::Result<Vec<_>, _>>()
-        .map_err(|error| Failure::option(format!("{option} is not valid PEM")).with_cause(error))?;
+        // What the parser says quotes lines, and a key may lie in the same text: no cause.
+        .map_err(|_error| {
+            Failure::option(format!("{option} is not valid PEM")).with_hint(LINE_BREAKS)
+        })?;
     if certificates.is_empty() {
         return Err(Failure::option(format!(
             "{option} holds no certificate: PEM with -----BEGIN CERTIFICATE----- is needed"
@@ -276,6 +288,7 @@ fn private_key(given: &[u8]) -> Result<PrivateKeyDer<'static>> {
             Failure::option(
                 "tls.key holds no private key: PEM with -----BEGIN PRIVATE KEY-----, RSA PRIVATE KEY or EC PRIVATE KEY is needed",
             )
+            .with_hint(LINE_BREAKS)
         });
     }
     PrivateKeyDer::try_from(given.to_vec())
@@ -309,3 +322,6 @@ fn key_log(warnings: &mut Vec<String>) -> Arc<dyn KeyLog> {
     });
     FILE.get_or_init(|| Arc::new(KeyLogFile::new())).clone()
 }
+
+#[cfg(test)]
+mod tests;

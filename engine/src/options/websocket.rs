@@ -24,7 +24,7 @@ pub struct WebSocket {
 }
 
 /// What the upgrade itself is made of (RFC 6455, section 4.1; RFC 9112).
-const OWN_HEADERS: [&str; 8] = [
+const OWN_HEADERS: [&str; 9] = [
     "connection",
     "content-length",
     "sec-websocket-accept",
@@ -32,6 +32,7 @@ const OWN_HEADERS: [&str; 8] = [
     "sec-websocket-key",
     "sec-websocket-protocol",
     "sec-websocket-version",
+    "transfer-encoding",
     "upgrade",
 ];
 /// More than any server takes.
@@ -43,8 +44,7 @@ impl WebSocketOptions {
         check_path(path)?;
         for (index, (name, value)) in self.headers.iter().enumerate() {
             check_header(name, value)?;
-            let lower = name.to_ascii_lowercase();
-            if OWN_HEADERS.contains(&lower.as_str()) || lower == "transfer-encoding" {
+            if is_own_header(name) {
                 return Err(Failure::option(format!(
                     "websocket.headers holds {name}, which the WebSocket handshake sets itself"
                 )));
@@ -105,6 +105,11 @@ pub(crate) fn check_header(name: &str, value: &str) -> Result<()> {
     Ok(())
 }
 
+/// Whether the handshake sets it itself.
+pub(crate) fn is_own_header(name: &str) -> bool {
+    OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name))
+}
+
 /// RFC 9110, section 5.6.2.
 pub(crate) fn is_token(name: &str) -> bool {
     !name.is_empty()
@@ -136,3 +141,6 @@ pub(crate) fn check_path(path: &str) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

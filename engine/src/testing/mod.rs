@@ -10,4 +10,4 @@ pub use packets::{Sent, packet, parse, parse_all, server};
 
 /// Certificates, and an endpoint that speaks TLS.
 mod tls;
-pub use tls::{Authority, Endpoint, Listener};
+pub use tls::{Authority, Endpoint, Identity, Listener};

@@ -3,16 +3,21 @@ use std::{future::Future, sync::Arc};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, PKCS_ECDSA_P256_SHA256,
 };
-use rustls::{ServerConfig, crypto::ring, pki_types::PrivatePkcs8KeyDer};
+use rustls::{ALL_VERSIONS, ServerConfig, pki_types::CertificateDer};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
+mod identity;
+pub use identity::Identity;
+
 /// A certificate authority of one test.
 pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
+    /// What stands between it and the root, its own certificate first.
+    chain: Vec<CertificateDer<'static>>,
     pub pem: String,
 }
 
@@ -29,6 +34,7 @@ impl Authority {
         let pem = params.self_signed(&key).unwrap().pem();
         Self {
             issuer: Issuer::new(params, key),
+            chain: Vec::new(),
             pem,
         }
     }
@@ -39,20 +45,7 @@ impl Authority {
         alpn: &[&str],
         change: impl FnOnce(&mut CertificateParams),
     ) -> Arc<ServerConfig> {
-        let key = key();
-        let mut params = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
-        change(&mut params);
-        let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        let key = PrivatePkcs8KeyDer::from(key.serialize_der());
-        let provider = Arc::new(ring::default_provider());
-        let mut config = ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .unwrap()
-            .with_no_client_auth()
-            .with_single_cert(vec![certificate.der().clone()], key.into())
-            .unwrap();
-        config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        Arc::new(config)
+        Arc::new(self.issue(change).server_config(alpn, ALL_VERSIONS))
     }
 }
 

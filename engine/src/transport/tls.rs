@@ -7,7 +7,8 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, ClientConfig, Error as TlsError, KeyLog, SupportedProtocolVersion,
+    AlertDescription, ClientConfig, Error as TlsError, KeyLog, PeerIncompatible,
+    SupportedProtocolVersion,
     crypto::ring,
     pki_types::ServerName,
     sign::SingleCertAndKey,
@@ -81,20 +82,36 @@ pub(super) fn failure(error: &io::Error, at: &str, host: &str) -> Failure {
         )
         .with_cause(error),
         Some(TlsError::InvalidCertificate(reason)) => certificate::failure(reason, at, host),
-        Some(TlsError::AlertReceived(AlertDescription::ProtocolVersion)) => Failure::new(
+        Some(
+            TlsError::AlertReceived(AlertDescription::ProtocolVersion)
+            | TlsError::PeerIncompatible(
+                PeerIncompatible::ServerDoesNotSupportTls12Or13
+                | PeerIncompatible::ServerTlsVersionIsDisabledByOurConfig,
+            ),
+        ) => Failure::new(
             Code::Tls,
             Stage::Tls,
             format!("{at} speaks none of the TLS versions that are allowed here"),
         )
         .with_hint("Its security policy allows other versions than tls.minVersion: TLS 1.2 and 1.3 are supported.")
         .with_cause(error),
-        _ => Failure::new(
-            Code::Tls,
-            Stage::Tls,
-            format!("the TLS handshake with {at} failed: {error}"),
-        )
-        .with_cause(error),
+        // In TLS 1.2 the client's certificate is judged before the handshake is over.
+        Some(TlsError::AlertReceived(
+            AlertDescription::CertificateRequired
+            | AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA,
+        )) => alert(error, at).unwrap_or_else(|| other(error, at)),
+        _ => other(error, at),
     }
+}
+
+fn other(error: &io::Error, at: &str) -> Failure {
+    let message = format!("the TLS handshake with {at} failed: {error}");
+    Failure::new(Code::Tls, Stage::Tls, message).with_cause(error)
 }
 
 /// A TLS alert that came after the handshake: in TLS 1.3 a server judges the client only then.

@@ -7,5 +7,7 @@ mod kit;
 mod connecting;
 /// One link after another.
 mod reconnecting;
+/// ALPN, and TLS sessions that resume.
+mod securing;
 /// Operations before, during and after; panics.
 mod settling;

@@ -107,10 +107,16 @@ pub(in crate::transport) fn issuer(certificate: &CertificateDer<'_>) -> Option<S
         .issuer()
         .to_string()
         .chars()
-        .filter(|letter| !letter.is_control())
+        .filter(|letter| !is_hidden(*letter))
         .take(MAX_ISSUER_CHARS)
         .collect();
     (!issuer.is_empty()).then_some(issuer)
+}
+
+/// What does not show itself and changes how the rest of a line shows: control characters, marks of direction and lines.
+fn is_hidden(letter: char) -> bool {
+    letter.is_control()
+        || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 
 /// What it means that the certificate of `at`, which was to be for `host`, was not accepted.
@@ -133,6 +139,16 @@ pub(super) fn failure(error: &CertificateError, at: &str, host: &str) -> Failure
         CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => (
             "is for another name",
             "Check the endpoint for a typing error, or for an address in place of its name. Where endpoint is only the way to a custom domain, set tls.serverName to that domain.".to_owned(),
+        ),
+        // Of the handshake, which the verdict on the certificate does not hold.
+        CertificateError::BadSignature if refused.is_none() => (
+            "does not belong to its key",
+            "The server showed a certificate and could not prove that it is its own: certificate and key do not fit each other there, or something on the way pretends to be it.".to_owned(),
+        ),
+        // What `openssl req -x509` makes, and is refused whether it is trusted or not.
+        CertificateError::Other(other) if other.to_string().contains("CaUsedAsEndEntity") => (
+            "is that of an authority",
+            "A server needs a certificate that is no authority's (CA:TRUE), also where it is self-signed: make one without, and put it or its authority into tls.ca.".to_owned(),
         ),
         // A bad signature: the authority has the name of a trusted one, and another key, as when it was made anew.
         CertificateError::UnknownIssuer | CertificateError::BadSignature => (

@@ -2,7 +2,8 @@
 
 use std::{
     collections::HashMap,
-    fs,
+    env, fs,
+    path::Path,
     sync::{Arc, Mutex, PoisonError},
 };
 
@@ -10,7 +11,7 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use rustls_native_certs::{CertificateResult, load_certs_from_paths, load_native_certs};
+use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths, load_native_certs};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -59,6 +60,20 @@ fn cell(system: &SystemStore) -> Cell {
     stores.entry(system.clone()).or_default().clone()
 }
 
+/// `directories` is a list of them, as OpenSSL reads it.
+fn read_moved(file: Option<&Path>, directories: Option<&Path>) -> CertificateResult {
+    let mut all = load_certs_from_paths(file, None);
+    let directories = directories.map(env::split_paths);
+    for directory in directories.into_iter().flatten() {
+        if !directory.as_os_str().is_empty() {
+            let found = load_certs_from_paths(None, Some(&directory));
+            all.certs.extend(found.certs);
+            all.errors.extend(found.errors);
+        }
+    }
+    all
+}
+
 /// Systems carry certificates that nobody can parse; the others still count.
 fn read_system(system: &SystemStore) -> Result<RootCertStore> {
     let SystemStore {
@@ -68,7 +83,7 @@ fn read_system(system: &SystemStore) -> Result<RootCertStore> {
     } = system;
     let moved = file.is_some() || directory.is_some();
     let CertificateResult { certs, errors, .. } = if moved {
-        load_certs_from_paths(file.as_deref(), directory.as_deref())
+        read_moved(file.as_deref(), directory.as_deref())
     } else {
         load_native_certs()
     };
@@ -80,6 +95,10 @@ fn read_system(system: &SystemStore) -> Result<RootCertStore> {
         let failure = Failure::new(Code::TlsCertificate, Stage::Tls, message)
             .with_hint("Correct or unset these variables, or give the authorities in tls.ca.");
         return Err(match errors.first() {
+            // What a parser of PEM says quotes lines, and the file may hold a key.
+            Some(error) if matches!(error.kind, ErrorKind::Pem(_)) => {
+                failure.with_cause(error.context)
+            }
             Some(error) => failure.with_cause(error),
             None => failure,
         });

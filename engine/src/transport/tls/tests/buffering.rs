@@ -3,8 +3,10 @@ use std::{future::poll_fn, pin::Pin, task::Poll};
 use tokio::io::{AsyncWrite, AsyncWriteExt, duplex};
 use tokio_rustls::TlsAcceptor;
 
-use super::*;
-use crate::testing::{Authority, options};
+use crate::{
+    testing::{Authority, options},
+    transport::tls::{config, handshake},
+};
 
 #[tokio::test]
 async fn no_more_than_a_record_is_held_back() {
@@ -29,18 +31,4 @@ async fn no_more_than_a_record_is_held_back() {
     })
     .await;
     assert!((16_000..20_000).contains(&taken), "{taken}");
-}
-
-#[tokio::test]
-async fn connections_with_the_same_authorities_share_a_configuration() {
-    let profile = |authority: &Authority| {
-        let pem = authority.pem.clone().into_bytes();
-        options(|options| options.tls.ca = vec![pem]).tls.profile
-    };
-    let authority = Authority::new();
-    let first = config(&profile(&authority), None).await.unwrap();
-    let second = config(&profile(&authority), None).await.unwrap();
-    assert!(Arc::ptr_eq(&first, &second));
-    let other = config(&profile(&Authority::new()), None).await.unwrap();
-    assert!(!Arc::ptr_eq(&first, &other));
 }
