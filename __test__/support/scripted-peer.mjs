@@ -1,6 +1,8 @@
 import { once } from 'node:events'
+import { createServer as createWebServer } from 'node:https'
 import { createServer } from 'node:tls'
 import mqtt from 'mqtt-packet'
+import { createWebSocketStream, WebSocketServer } from 'ws'
 import { createServerCredentials } from '../../local/dist/certificates.js'
 import { connectWithCustomAuthorizer } from '../../dist/client.js'
 
@@ -28,16 +30,22 @@ class Inbox {
   }
 }
 
-/** The peer's end of one TLS connection: packets come and go as the test says, nothing by itself. */
+/** The peer's end of one connection: packets come and go as the test says, nothing by itself. */
 class PeerLink {
   #socket
   #packets = new Inbox()
   #version = 4
   /** The client's CONNECT, once it was answered. */
   connect
+  /** The TLS connection underneath. */
+  tls
+  /** Over WebSocket: the request that opened it, and the WebSocket itself. */
+  request
+  websocket
 
-  constructor(socket) {
+  constructor(socket, { tls = socket, request, websocket } = {}) {
     this.#socket = socket
+    Object.assign(this, { tls, request, websocket })
     /** Settles when the connection has ended, however. */
     this.closed = new Promise((resolve) => socket.once('close', resolve))
     socket.on('error', () => {})
@@ -133,15 +141,26 @@ class PeerLink {
 /**
  * A TLS server on a port that the system chose, whose packets the test sends one by one.
  *
- * The rest of the options goes to node:tls: with `ALPNProtocols: []` it selects no protocol. `names` are those of its certificate.
+ * With `websocket` it speaks WebSocket inside TLS; an object there goes to `ws`. The rest of the options goes to
+ * node:tls: with `ALPNProtocols: []` it selects no protocol. `names` are those of its certificate.
  */
-export async function startPeer({ names = ['localhost'], credentials, ...tls } = {}) {
+export async function startPeer({ names = ['localhost'], credentials, websocket = false, ...tls } = {}) {
   const { ca, cert, key } = credentials ?? createServerCredentials(names)
   const links = new Inbox()
   const sockets = new Set()
-  const server = createServer({ cert, key, ALPNProtocols: ['mqtt'], ...tls }, (socket) =>
-    links.push(new PeerLink(socket)),
-  )
+  const serverOptions = { cert, key, ALPNProtocols: ['mqtt'], ...tls }
+  const server = websocket
+    ? createWebServer(serverOptions)
+    : createServer(serverOptions, (socket) => links.push(new PeerLink(socket)))
+  if (websocket) {
+    new WebSocketServer({ ...(websocket === true ? {} : websocket), server }).on(
+      'connection',
+      (socket, request) =>
+        links.push(
+          new PeerLink(createWebSocketStream(socket), { tls: request.socket, request, websocket: socket }),
+        ),
+    )
+  }
   server.on('connection', (socket) => {
     socket.setNoDelay(true)
     sockets.add(socket)
@@ -152,7 +171,7 @@ export async function startPeer({ names = ['localhost'], credentials, ...tls } =
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address()
-  const where = { endpoint: 'localhost', port, tls: { ca } }
+  const where = { endpoint: 'localhost', port, tls: { ca }, ...(websocket && { transport: 'websocket' }) }
   const welcome = async (connack = {}) => {
     const link = await links.next()
     link.connect = await link.expect('connect')
