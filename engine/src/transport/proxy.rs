@@ -11,13 +11,13 @@ use tokio_socks::{Error as SocksError, TargetAddr, tcp::Socks5Stream};
 
 use super::{
     dial, dns,
-    http::{NoResponse, Response},
+    http::{NoResponse, Response, repeats},
     socket::Socket,
     tls,
 };
 use crate::{
     error::{Code, Failure, Result, Stage},
-    options::{Authority, Proxy, ProxyLogin, ProxyScheme},
+    options::{Authority, Proxy, ProxyLogin, ProxyScheme, is_token},
 };
 
 /// Opens a way through `proxy` to `host:port`. `tls` is for a proxy that is itself reached over TLS.
@@ -104,10 +104,10 @@ fn refused(proxy: &Proxy, target: &str, response: &Response, credentials: Option
         let message = format!("the proxy {proxy} refused to connect to {target}: HTTP {status}");
         return Failure::new(Code::Proxy, Stage::Proxy, message);
     }
-    let schemes: Vec<&str> = response
+    let schemes: Vec<String> = response
         .all("proxy-authenticate")
-        .filter_map(|challenge| challenge.split_whitespace().next())
-        .filter(|scheme| scheme.len() <= 20)
+        .flat_map(schemes)
+        .filter(|scheme| !secrets.iter().any(|secret| repeats(scheme, secret)))
         .take(5)
         .collect();
     let offers_basic = schemes
@@ -124,6 +124,18 @@ fn refused(proxy: &Proxy, target: &str, response: &Response, credentials: Option
         format!("the proxy {proxy} wants a user name and password, and none are given")
     };
     Failure::new(Code::ProxyAuth, Stage::Proxy, message)
+}
+
+/// The schemes in a list of challenges, each of which may have parameters (RFC 9110, section 11.6.1).
+fn schemes(challenges: &str) -> Vec<String> {
+    let without_quoted: String = challenges.split('"').step_by(2).collect();
+    without_quoted
+        .split(',')
+        .filter_map(|item| item.split_whitespace().next())
+        // A parameter has a '='.
+        .filter(|word| is_token(word) && word.len() <= 20)
+        .map(str::to_owned)
+        .collect()
 }
 
 fn no_response(proxy: &Proxy, reason: NoResponse, sent: Option<io::Error>) -> Failure {
@@ -169,14 +181,18 @@ fn socks_failure(proxy: &Proxy, error: &SocksError, host: &str, port: u16) -> Fa
     let auth = |message: String| Failure::new(Code::ProxyAuth, Stage::Proxy, message);
     let other = |message: String| Failure::new(Code::Proxy, Stage::Proxy, message);
     match error {
-        SocksError::PasswordAuthFailure(_) | SocksError::AuthorizationRequired => auth(format!(
+        SocksError::PasswordAuthFailure(_) => auth(format!(
             "the proxy {proxy} did not accept the user name and password it was given"
         )),
-        SocksError::NoAcceptableAuthMethods if proxy.login.is_none() => auth(format!(
+        SocksError::NoAcceptableAuthMethods if proxy.login.is_some() => auth(format!(
+            "the proxy {proxy} wants a login by another method than user name and password"
+        )),
+        SocksError::NoAcceptableAuthMethods | SocksError::AuthorizationRequired => auth(format!(
             "the proxy {proxy} wants a login, and none is given"
         )),
-        SocksError::NoAcceptableAuthMethods | SocksError::UnknownAuthMethod => auth(format!(
-            "the proxy {proxy} wants a login by another method than user name and password"
+        // The crate says so of a method that was not offered, and of any refusal that RFC 1928 does not know.
+        SocksError::UnknownAuthMethod => other(format!(
+            "the proxy {proxy} answered with a method or a refusal that SOCKS 5 does not know, and did not connect to {target}"
         )),
         SocksError::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => other(format!(
             "the proxy {proxy} closed the connection before it had connected to {target}"

@@ -26,6 +26,8 @@ pub(super) use handshake::open;
 /// With its header, a frame of this length fills a TLS record. A longer flush becomes several frames: with one alone, a
 /// slow network that takes some of it looks as if it took none.
 const MAX_SENT_FRAME_BYTES: usize = 16 * 1024 - 8;
+/// Of answers to pings that wait to be sent. With more of them, only the latest ping is answered.
+const MAX_UNSENT_BYTES: usize = 32 * 1024;
 /// For one read, and kept by each connection.
 const READ_BYTES: usize = 4 * 1024;
 /// A message that is received may be at least so long, whatever a packet may have: it may hold many.
@@ -59,6 +61,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
             .read_buffer_size(READ_BYTES)
             // What was written goes on at once, so that what the network takes is seen.
             .write_buffer_size(0)
+            .max_write_buffer_size(MAX_UNSENT_BYTES)
             .max_frame_size(max_received)
             .max_message_size(max_received);
         Self {
@@ -136,7 +139,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let mut frames = Pin::new(&mut self.frames);
-        ready!(frames.as_mut().poll_ready(cx)).map_err(io_error)?;
+        // Answers to pings may wait there too, of which `poll_ready` does not know: the frame would find no room.
+        ready!(frames.as_mut().poll_flush(cx)).map_err(io_error)?;
         let bytes = &bytes[..bytes.len().min(MAX_SENT_FRAME_BYTES)];
         let message = Message::Binary(Bytes::copy_from_slice(bytes));
         frames.start_send(message).map_err(io_error)?;
@@ -149,7 +153,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for WebSocket<S> {
 
     /// Says that nothing more will come. The other side closes the connection (RFC 6455, section 7.1.1).
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.frames).poll_close(cx).map_err(io_error)
+        let mut frames = Pin::new(&mut self.frames);
+        // A close that finds no room would be lost.
+        ready!(frames.as_mut().poll_flush(cx)).map_err(io_error)?;
+        frames.poll_close(cx).map_err(io_error)
     }
 }
 

@@ -153,3 +153,6 @@ fn secrets(upgrade: &Upgrade) -> Vec<String> {
     let of_headers = upgrade.headers.iter().map(|(_, value)| value.clone());
     of_query.chain(of_headers).collect()
 }
+
+#[cfg(test)]
+mod tests;
