@@ -86,3 +86,18 @@ test('no answer to the request: ERR_CONNECT_TIMEOUT at the stage websocket', asy
     { code: 'ERR_CONNECT_TIMEOUT', stage: 'websocket' },
   )
 })
+
+test('403 counts as a refused login: stopAfterRefusals ends the attempts', async (t) => {
+  const server = await startWebServer(() => http('403 Forbidden'))
+  t.after(() => server.close())
+  await assert.rejects(
+    connectWithCustomAuthorizer({
+      ...server.where,
+      limits: 'none',
+      initialConnect: 'retry',
+      reconnect: { minDelayMs: 1, maxDelayMs: 20, spreadMs: 0, stopAfterRefusals: 2 },
+    }),
+    { code: 'ERR_WEBSOCKET' },
+  )
+  assert.equal(server.requests.length, 2)
+})

@@ -18,6 +18,7 @@ struct Detail {
     message: String,
     hint: Cow<'static, str>,
     retryable: bool,
+    refuses_login: bool,
     reason_code: Option<u8>,
     reason_string: Option<String>,
     cause: Option<String>,
@@ -32,6 +33,7 @@ impl Failure {
             message: message.into(),
             hint: code.hint().into(),
             retryable: code.retryable(),
+            refuses_login: matches!(code, Code::NotAuthorized | Code::ProxyAuth),
             reason_code: None,
             reason_string: None,
             cause: None,
@@ -58,6 +60,12 @@ impl Failure {
     #[must_use]
     pub fn for_good(self) -> Self {
         self.edit(|detail| detail.retryable = false)
+    }
+
+    /// The login was refused, whatever is true of the code.
+    #[must_use]
+    pub fn of_login(self) -> Self {
+        self.edit(|detail| detail.refuses_login = true)
     }
 
     /// Moves the failure to the stage in which it happened.
@@ -101,6 +109,11 @@ impl Failure {
     /// Whether the same call can succeed later without a change.
     pub fn retryable(&self) -> bool {
         self.0.retryable
+    }
+
+    /// Whether what failed is the login, here or at a proxy.
+    pub fn refuses_login(&self) -> bool {
+        self.0.refuses_login
     }
 
     pub fn reason_code(&self) -> Option<u8> {

@@ -144,11 +144,10 @@ fn cause(failure: &Failure) -> Cause {
         Code::ClosedBeforeConnack => Cause::Overload,
         // The same close, where ALPN is the likelier reason.
         Code::Alpn if failure.stage() == Stage::Connack => Cause::Overload,
-        // A front door that answers in HTTP is as ambiguous.
+        _ if failure.refuses_login() => Cause::Refused,
+        // A front door that answers in HTTP, and not that the login is refused, has too much to do for all we know.
         Code::WebSocket => Cause::Overload,
-        Code::NotAuthorized | Code::ConnectRefused | Code::TlsCertificate | Code::ProxyAuth => {
-            Cause::Refused
-        }
+        Code::ConnectRefused | Code::TlsCertificate => Cause::Refused,
         _ => Cause::Transient,
     }
 }
@@ -243,6 +242,14 @@ mod tests {
             assert!(strict.after_failure(&failure(code)).is_some());
             assert_eq!(strict.after_failure(&failure(code)), None);
         }
+    }
+
+    #[test]
+    fn a_websocket_is_refused_to_a_login_only_where_the_answer_says_so() {
+        let mut strict = retry(|options| options.reconnect.stop_after_refusals = Some(1.0));
+        let refused = failure(Code::WebSocket);
+        assert!(strict.after_failure(&refused).is_some());
+        assert_eq!(strict.after_failure(&refused.of_login()), None);
     }
 
     #[test]

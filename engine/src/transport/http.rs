@@ -12,6 +12,8 @@ use tokio::{
 /// Of status line and headers together.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 const MAX_HEADERS: usize = 100;
+/// Answers that only say that there is one to come.
+const MAX_INTERIM: usize = 10;
 /// Of a body that says why something was refused.
 const MAX_BODY_BYTES: usize = 1_024;
 /// For the rest of such a body: what it says is worth no more.
@@ -61,8 +63,17 @@ impl Response {
         stream: &mut S,
     ) -> Result<(Self, Vec<u8>), NoResponse> {
         let mut bytes = Vec::new();
+        let mut interim = 0;
         loop {
             if let Some((response, length)) = Self::parse(&bytes)? {
+                if response.is_interim() {
+                    bytes.drain(..length);
+                    interim += 1;
+                    if interim > MAX_INTERIM {
+                        return Err(NoResponse::TooLong);
+                    }
+                    continue;
+                }
                 return Ok((response, bytes.split_off(length)));
             }
             if bytes.len() >= MAX_HEAD_BYTES {
@@ -109,6 +120,11 @@ impl Response {
         }
     }
 
+    /// Whether the answer proper is still to come (RFC 9110, section 15.2).
+    fn is_interim(&self) -> bool {
+        (100..200).contains(&self.status) && self.status != 101
+    }
+
     /// Every value of a header.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.headers
@@ -149,6 +165,12 @@ impl Response {
         // What has come until then is shown, however reading ended.
         let _whole = timeout(BODY_PATIENCE, stream.take(missing).read_to_end(&mut begun)).await;
         begun.truncate(length);
+        if self.lists("transfer-encoding", "chunked")
+            && let Ok(Status::Complete((size, chunk))) = httparse::parse_chunk_size(&begun)
+        {
+            begun.drain(..size);
+            begun.truncate(usize::try_from(chunk).unwrap_or(usize::MAX));
+        }
         shown(&String::from_utf8_lossy(&begun), secrets)
     }
 }

@@ -100,7 +100,8 @@ fn refused(proxy: &Proxy, target: &str, response: &Response, credentials: Option
         secrets.extend([login.username.as_str(), login.password.as_str()]);
     }
     let status = response.status_line(&secrets);
-    if response.status != 407 {
+    // Some proxies refuse a wrong login with 401, tinyproxy among them.
+    if !matches!(response.status, 401 | 407) {
         let message = format!("the proxy {proxy} refused to connect to {target}: HTTP {status}");
         return Failure::new(Code::Proxy, Stage::Proxy, message);
     }

@@ -340,3 +340,26 @@ async fn words_that_a_secret_happens_to_share_letters_with_are_shown() {
         assert_eq!(shown.as_deref(), Some(text), "{secret}");
     }
 }
+
+#[tokio::test]
+async fn an_interim_answer_is_passed_over() {
+    let (response, rest) = read(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Hints\r\nA: b\r\n\r\nHTTP/1.1 200 OK\r\n\r\nrest")
+        .await
+        .unwrap();
+    assert_eq!((response.status, rest.as_slice()), (200, &b"rest"[..]));
+}
+
+#[tokio::test]
+async fn interim_answers_without_end_are_too_long() {
+    let answer = b"HTTP/1.1 100 Continue\r\n\r\n".repeat(100);
+    assert!(matches!(read(&answer).await, Err(NoResponse::TooLong)));
+}
+
+#[tokio::test]
+async fn of_a_body_in_chunks_the_first_is_shown_without_its_size() {
+    let head = b"HTTP/1.1 403 No\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let (response, rest) = read(head).await.unwrap();
+    let mut body = &b"9\r\nForbidden\r\n0\r\n\r\n"[..];
+    let shown = response.body(&mut body, rest, &[]).await;
+    assert_eq!(shown.as_deref(), Some("Forbidden"));
+}

@@ -164,11 +164,14 @@ async fn a_proxy_that_wants_a_login_where_none_is_given() {
 
 #[tokio::test]
 async fn a_proxy_that_does_not_accept_the_login() {
-    let answer = b"HTTP/1.1 407 No\r\nProxy-Authenticate: Negotiate\r\nProxy-Authenticate: BASIC realm=\"x\"\r\n\r\n";
-    let failure = refusal(Some(LOGIN), answer).await;
-    let message =
-        "the proxy http://localhost:3128 did not accept the user name and password it was given";
-    assert_refusal(&failure, Code::ProxyAuth, message);
+    let challenges =
+        "Proxy-Authenticate: Negotiate\r\nProxy-Authenticate: BASIC realm=\"x\"\r\n\r\n";
+    for status in ["407 No", "401 Unauthorized"] {
+        let answer = format!("HTTP/1.1 {status}\r\n{challenges}");
+        let failure = refusal(Some(LOGIN), answer.as_bytes()).await;
+        let message = "the proxy http://localhost:3128 did not accept the user name and password it was given";
+        assert_refusal(&failure, Code::ProxyAuth, message);
+    }
 }
 
 #[tokio::test]

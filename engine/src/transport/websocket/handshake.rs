@@ -47,9 +47,13 @@ pub(in crate::transport) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         let status = response.status_line(&secrets);
         let body = response.body(&mut stream, rest, &secrets).await;
         let said = body.map_or_else(String::new, |body| format!(": {body}"));
-        return Err(failure(format!(
+        let failure = failure(format!(
             "{at} answered the request for a WebSocket with HTTP {status}{said}"
-        )));
+        ));
+        return Err(match response.status {
+            401 | 403 => failure.of_login(),
+            _ => failure,
+        });
     }
     check(&response, &key).map_err(|what| {
         failure(format!("{at} opened no WebSocket: {what}")).with_hint(

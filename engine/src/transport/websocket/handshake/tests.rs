@@ -37,7 +37,7 @@ async fn play(
         drop(far);
         head
     };
-    let (opened, request) = tokio::join!(open(near, upgrade, options), server);
+    let (opened, request) = tokio::join!(open(near, upgrade, options, "iot.example:443"), server);
     (request, opened)
 }
 
@@ -147,7 +147,7 @@ async fn a_server_of_the_crate_agrees() {
     };
     let (upgrade, options) = (upgrade("/mqtt", &[]), options(|_| {}));
     let (opened, accepted) = tokio::join!(
-        open(near, &upgrade, &options),
+        open(near, &upgrade, &options, "iot.example:443"),
         accept_hdr_async(far, callback)
     );
     accepted.unwrap();
@@ -319,7 +319,13 @@ async fn a_server_that_takes_no_request_may_still_say_why() {
     let (near, mut far) = duplex(1_000);
     far.write_all(b"HTTP/1.1 503 Busy\r\n\r\n").await.unwrap();
     drop(far);
-    let opened = open(near, &upgrade("/", &[]), &options(|_| {})).await;
+    let opened = open(
+        near,
+        &upgrade("/", &[]),
+        &options(|_| {}),
+        "iot.example:443",
+    )
+    .await;
     let failure = opened.err().unwrap();
     assert!(failure.message().ends_with("HTTP 503 Busy"), "{failure}");
 }
