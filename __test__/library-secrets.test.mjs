@@ -177,3 +177,44 @@ test('a failed handler is logged with its error, not with the message', async ()
   holdsNoSecret(records)
   await connection.disconnect()
 })
+
+for (const [when, say] of [
+  [
+    'CONNACK',
+    (link, reasonString) => link.send({ cmd: 'connack', reasonCode: 0x87, properties: { reasonString } }),
+  ],
+  [
+    'CONNACK that accepts, and then DISCONNECT,',
+    (link, reasonString) => {
+      link.send({ cmd: 'connack', reasonCode: 0, sessionPresent: false, properties: { reasonString } })
+      link.send({ cmd: 'disconnect', reasonCode: 0x87, properties: { reasonString } })
+    },
+  ],
+  [
+    'DISCONNECT before CONNACK',
+    (link, reasonString) => link.send({ cmd: 'disconnect', reasonCode: 0x87, properties: { reasonString } }),
+  ],
+]) {
+  test(`a server whose ${when} repeats the login in its reason gets no secret into an error`, async () => {
+    const records = []
+    const connecting = connectWithCustomAuthorizer({
+      ...peer.where,
+      ...credentials,
+      reconnect: false,
+      logLevel: 'trace',
+      logger: (record) => records.push(record),
+    })
+    connecting.catch(() => {})
+    const link = await peer.accept()
+    const { username } = await link.expect('connect')
+    say(link, `no entry for ${username} with ${password}`)
+    const error = await connecting.then(
+      async (connection) => (await connection.closed).error,
+      (reason) => reason,
+    )
+    assert.equal(error.reasonCode, 0x87)
+    assert.equal(error.reasonString, undefined)
+    holdsNoSecret(error)
+    holdsNoSecret(records)
+  })
+}

@@ -3,6 +3,7 @@ import { test } from 'node:test'
 import { inspect } from 'node:util'
 import { connectWithCustomAuthorizer } from '../dist/client.js'
 import { startWebServer } from './support/scripted-http.mjs'
+import { startPeer } from './support/scripted-peer.mjs'
 
 // Runs of letters and digits that no message has by accident.
 const tokenValue = 'eyJhbGciOiJSUzI1NiJ9.Zm9vYmFyYmF6cXV4.c2lnbmVkYnltZQ'
@@ -60,3 +61,14 @@ for (const credentialsIn of ['query', 'headers']) {
     })
   }
 }
+
+test('a server that repeats the password as it closes the WebSocket gets it into no error', async (t) => {
+  const peer = await startPeer({ websocket: true })
+  t.after(() => peer.close())
+  const { connection, link } = await peer.connect({ ...CREDENTIALS, reconnect: false })
+  link.websocket.close(4001, `no ${password}`)
+  const { error } = await connection.closed
+  assert.equal(error.code, 'ERR_CONNECTION_LOST')
+  const shown = inspect(error, { depth: Infinity, showHidden: true, maxStringLength: null })
+  for (const piece of PIECES) assert.ok(!shown.includes(piece), `${piece} in ${shown}`)
+})

@@ -58,6 +58,19 @@ pub struct Login {
     pub warnings: Vec<String>,
 }
 
+impl Login {
+    /// What nobody gets to read. What is shorter than four bytes is none: it stands in every other word.
+    pub fn secrets(&self) -> Vec<String> {
+        let mut secrets: Vec<String> = user_name::values(self.user_name.as_deref().unwrap_or(""))
+            .chain(self.upgrade.iter().flat_map(Upgrade::secrets))
+            .collect();
+        let password = self.password.as_deref().map(String::from_utf8_lossy);
+        secrets.extend(password.map(Cow::into_owned));
+        secrets.retain(|secret| secret.len() >= 4);
+        secrets
+    }
+}
+
 impl Credentials {
     /// These, with what they lack of names and signing key taken from `fixed`.
     #[must_use]

@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, error, fmt, sync::Arc};
 
+use crate::secrets::repeats;
+
 /// The result of anything in the engine that can fail.
 pub type Result<T> = std::result::Result<T, Failure>;
 
@@ -87,6 +89,29 @@ impl Failure {
     #[must_use]
     pub fn with_cause(self, cause: impl fmt::Display) -> Self {
         self.edit(|detail| detail.cause = Some(cause.to_string()))
+    }
+
+    /// Takes out the words of the other side that repeat one of these secrets.
+    #[must_use]
+    pub fn without(self, secrets: &[String]) -> Self {
+        let tells = |words: &Option<String>| {
+            words
+                .as_ref()
+                .is_some_and(|words| secrets.iter().any(|secret| repeats(words, secret)))
+        };
+        if !tells(&self.0.reason_string) && !tells(&self.0.cause) {
+            return self;
+        }
+        self.edit(|detail| {
+            detail.reason_string = detail
+                .reason_string
+                .take()
+                .filter(|words| !tells(&Some(words.clone())));
+            detail.cause = detail
+                .cause
+                .take()
+                .filter(|words| !tells(&Some(words.clone())));
+        })
     }
 
     pub fn code(&self) -> Code {

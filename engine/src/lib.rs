@@ -44,6 +44,7 @@ mod shared;
 pub use shared::{Number, Shared};
 
 mod error;
+mod secrets;
 pub use error::{Code, Failure, Result, Stage};
 
 #[cfg(test)]

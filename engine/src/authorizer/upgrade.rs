@@ -62,6 +62,12 @@ impl Upgrade {
         Ok(upgrade)
     }
 
+    /// What nobody gets to read: the values of the query and of all headers.
+    pub fn secrets(&self) -> Vec<String> {
+        let of_headers = self.headers.iter().map(|(_, value)| value.clone());
+        user_name::values(&self.target).chain(of_headers).collect()
+    }
+
     fn add(&mut self, Parameter { option, key, value }: &Parameter) -> Result<()> {
         // What a token's key has been taken for may be a secret: it is not quoted.
         let reason = if !is_token(key) {

@@ -79,6 +79,16 @@ pub(super) fn compose(
     Ok(composed)
 }
 
+/// The values in the query of a text, as they are read. The authorizer's name is no secret.
+pub(super) fn values(text: &str) -> impl Iterator<Item = String> {
+    let query = text.split_once('?').map_or("", |(_, query)| query);
+    query.split('&').filter_map(|item| {
+        let (key, value) = item.split_once('=').unwrap_or(("", item));
+        let is_name = decode(key).eq_ignore_ascii_case(AUTHORIZER_NAME);
+        (!is_name).then(|| decode(value).into_owned())
+    })
+}
+
 /// The keys that may come once, each with the value it came with.
 struct Slots(Vec<(String, Option<String>)>);
 

@@ -23,6 +23,7 @@ use crate::{
     events::Events,
     link::{End, Link},
     options::{Level, Options},
+    secrets::repeats,
     session::{Answer, Command, Expiry, Session, overdue_credentials},
     transport::{Stream, Transport},
     wire::{ConnAck, Version},
@@ -36,6 +37,8 @@ pub(super) struct Life<'a, E> {
     events: &'a mut E,
     retry: Retry,
     transport: Arc<Transport>,
+    /// What the link, or the attempt for it, logs in with: no failure of it may repeat that.
+    login: Option<Arc<Login>>,
     /// When the latest CONNECT was sent.
     connected_at: Option<Instant>,
     /// Whether the host believes that there is a connection.
@@ -66,6 +69,7 @@ impl<'a, E: Events> Life<'a, E> {
         Self {
             retry: Retry::new(&options),
             transport: Arc::new(Transport::new(options.clone())),
+            login: None,
             options,
             session,
             commands,
@@ -106,6 +110,7 @@ impl<'a, E: Events> Life<'a, E> {
                     return End::Disconnected;
                 }
                 Err(Stop::Failure(failure)) => {
+                    let failure = self.concealed(failure);
                     let next = self
                         .retry
                         .after_failure(&failure)
@@ -161,6 +166,7 @@ impl<'a, E: Events> Life<'a, E> {
             }
             End::Failed(_) if self.session.is_disconnecting() => Followed::Ended(End::Disconnected),
             End::Failed(failure) => {
+                let failure = self.concealed(failure);
                 let lived = now - since;
                 let silent = closed_by_server && failure.code() == Code::ConnectionLost;
                 // MQTT 5 has a reason code for what 3.1.1 leaves to be guessed.
@@ -197,6 +203,7 @@ impl<'a, E: Events> Life<'a, E> {
             Some(Answer { login, expiry }) => (Arc::new(login), expiry),
             None => self.credentials(number, last).await?,
         };
+        self.login = Some(login.clone());
         let Options {
             host,
             port,
@@ -224,15 +231,18 @@ impl<'a, E: Events> Life<'a, E> {
         self.log(Level::Debug, &stream.describe());
         let alpn = Alpn::of(&stream, &options);
         let connect = self.session.connect(&login)?;
-        drop(login);
         self.connected_at = Some(Instant::now());
         let mut link = Box::new(Link::new(stream, &options));
         let connecting = deadline.within(Stage::Connack, link.connect(&connect, &options));
-        let connack = self
+        let mut connack = self
             .wait(Box::pin(connecting), |_| None)
             .await?
             .map_err(|failure| alpn.explain(failure, &options))?;
         check(&connack, &options)?;
+        connack.reason_string.take_if(|words| {
+            let secrets = login.secrets();
+            secrets.iter().any(|secret| repeats(words, secret))
+        });
         self.log(Level::Info, "connected");
         self.log(Level::Debug, &format!("CONNACK: {connack:?}"));
         Ok(Opened {
@@ -313,6 +323,16 @@ impl<'a, E: Events> Life<'a, E> {
                     }
                 }
             }
+        }
+    }
+
+    /// A failure without the words of a server that repeats what it was sent.
+    fn concealed(&self, failure: Failure) -> Failure {
+        match &self.login {
+            Some(login) if failure.cause().or(failure.reason_string()).is_some() => {
+                failure.without(&login.secrets())
+            }
+            _ => failure,
         }
     }
 

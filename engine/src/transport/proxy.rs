@@ -11,13 +11,14 @@ use tokio_socks::{Error as SocksError, TargetAddr, tcp::Socks5Stream};
 
 use super::{
     dial, dns,
-    http::{NoResponse, Response, repeats},
+    http::{NoResponse, Response},
     socket::Socket,
     tls,
 };
 use crate::{
     error::{Code, Failure, Result, Stage},
     options::{Authority, Proxy, ProxyLogin, ProxyScheme, is_token},
+    secrets::repeats,
 };
 
 /// Opens a way through `proxy` to `host:port`. `tls` is for a proxy that is itself reached over TLS.

@@ -42,7 +42,7 @@ pub(in crate::transport) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
         }
     };
     if response.status != 101 {
-        let secrets = secrets(upgrade);
+        let secrets = upgrade.secrets();
         let secrets: Vec<&str> = secrets.iter().map(String::as_str).collect();
         let status = response.status_line(&secrets);
         let body = response.body(&mut stream, rest, &secrets).await;
@@ -140,22 +140,6 @@ fn no_response(at: &str, reason: NoResponse) -> Failure {
 
 fn failure(message: String) -> Failure {
     Failure::new(Code::WebSocket, Stage::WebSocket, message)
-}
-
-/// What an answer must not repeat into a failure: values of the query and of all headers.
-fn secrets(upgrade: &Upgrade) -> Vec<String> {
-    let query = upgrade
-        .target
-        .split_once('?')
-        .map_or("", |(_, query)| query);
-    let of_query = query.split('&').map(|item| {
-        let value = item.split_once('=').map_or(item, |(_, value)| value);
-        percent_encoding::percent_decode_str(value)
-            .decode_utf8_lossy()
-            .into_owned()
-    });
-    let of_headers = upgrade.headers.iter().map(|(_, value)| value.clone());
-    of_query.chain(of_headers).collect()
 }
 
 #[cfg(test)]
