@@ -117,3 +117,18 @@ test("credentialsIn 'connect': credentials() is asked anew after a 403, and its 
   await (await connecting).disconnect({ force: true })
   assert.equal(link.connect.username, 'user 2')
 })
+
+test('a server that says why it closes is not taken for another client with the same id', async (t) => {
+  const { connection, link } = await peer.connect({ mqttVersion: 3 })
+  t.after(() => connection.disconnect({ force: true }))
+  const hints = []
+  connection.on('interrupt', ({ error }) => hints.push(error.hint))
+  let current = link
+  for (let times = 1; times <= 4; times++) {
+    const resumed = once(connection, 'resume')
+    current.websocket.close(1_012, 'restart')
+    current = await peer.welcome()
+    await resumed
+  }
+  assert.equal(new Set(hints).size, 1, hints.join('\n'))
+})

@@ -10,6 +10,7 @@ use std::borrow::Cow;
 use crate::{
     error::{Code, Failure, Result, Stage},
     options::WebSocket,
+    secrets::is_secret,
     wire::Version,
 };
 use encoding::{encode_key, encode_url, encode_value, normalise_signature};
@@ -59,14 +60,14 @@ pub struct Login {
 }
 
 impl Login {
-    /// What nobody gets to read. What is shorter than four bytes is none: it stands in every other word.
+    /// What nobody gets to read.
     pub fn secrets(&self) -> Vec<String> {
         let mut secrets: Vec<String> = user_name::values(self.user_name.as_deref().unwrap_or(""))
             .chain(self.upgrade.iter().flat_map(Upgrade::secrets))
             .collect();
         let password = self.password.as_deref().map(String::from_utf8_lossy);
         secrets.extend(password.map(Cow::into_owned));
-        secrets.retain(|secret| secret.len() >= 4);
+        secrets.retain(|secret| is_secret(secret));
         secrets
     }
 }

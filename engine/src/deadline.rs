@@ -23,7 +23,7 @@ impl Deadline {
         Self {
             at: Instant::now() + options.connect_timeout,
             after: options.connect_timeout,
-            peer: format!("{}:{}", options.host, options.port),
+            peer: options.authority().to_string(),
             proxy: options.proxy.as_ref().map(ToString::to_string),
         }
     }

@@ -36,6 +36,9 @@ const READ_BYTES: usize = 16 * 1024;
 const OWED_BYTES: usize = 64 * 1024;
 /// Turns of the loop before other connections get theirs.
 const TURNS: usize = 32;
+/// Codes of a WebSocket's close that speak of the server, not of what it was asked: going away, an error inside,
+/// restart, try again later, bad gateway (RFC 6455, section 7.4.1; IANA's registry).
+const OF_THE_SERVER_ITSELF: [u16; 5] = [1001, 1011, 1012, 1013, 1014];
 /// The reason code that says why the link ends where a policy denies something.
 const NOT_AUTHORIZED: u8 = 0x87;
 /// A buffer that has grown beyond this is not kept for the next connection.
@@ -78,6 +81,8 @@ pub struct Link<S> {
     stopped: bool,
     write_stalled: Option<Instant>,
     closed_by_server: bool,
+    /// The code with which the server closed a WebSocket.
+    close_code: Option<u16>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -85,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     pub fn new(stream: S, options: &Options) -> Self {
         Self {
             stream,
-            peer: format!("{}:{}", options.host, options.port),
+            peer: options.authority().to_string(),
             max_packet: options.receive.bytes,
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
@@ -94,6 +99,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             stopped: false,
             write_stalled: None,
             closed_by_server: false,
+            close_code: None,
             timer: Box::pin(sleep_until(Instant::now() + Duration::from_secs(86_400))),
         }
     }
@@ -106,13 +112,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         };
         if let Err(error) = sent.await {
             // The refusal may have come before all of CONNECT had left.
-            return self
-                .read_connack(options)
-                .await
-                .map_err(|failure| match failure.code() {
-                    Code::ClosedBeforeConnack => failure.with_cause(error),
+            return self.read_connack(options).await.map_err(|failure| {
+                match (failure.code(), failure.cause()) {
+                    (Code::ClosedBeforeConnack, None) => failure.with_cause(error),
                     _ => failure,
-                });
+                }
+            });
         }
         self.read_connack(options).await
     }
@@ -141,6 +146,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     /// Whether the server ended the link, by a close or by telling that something is not authorized.
     pub fn is_closed_by_server(&self) -> bool {
         self.closed_by_server
+    }
+
+    /// Whether it said more than that, as WebSocket lets it.
+    pub fn is_told_why(&self) -> bool {
+        self.close_code.is_some()
     }
 
     async fn read_connack(&mut self, options: &Options) -> Result<ConnAck> {
@@ -430,7 +440,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             match self.read(cx, session, events, scratch, now) {
                 Ok(true) => {}
                 Ok(false) => break,
-                Err(failure) if failure.code() == Code::ConnectionLost => break,
+                Err(failure)
+                    if failure.code() == Code::ConnectionLost && self.close_code.is_none() =>
+                {
+                    break;
+                }
                 Err(failure) => return failure,
             }
         }
@@ -470,15 +484,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         if let Some(failure) = error.and_then(|error| transport::breach(error, &self.peer)) {
             return failure;
         }
-        self.closed_by_server = error.is_none_or(|error| {
-            matches!(
-                error.kind(),
-                io::ErrorKind::UnexpectedEof
-                    | io::ErrorKind::ConnectionReset
-                    | io::ErrorKind::ConnectionAborted
-                    | io::ErrorKind::BrokenPipe
-            )
-        });
+        self.close_code = error.and_then(transport::close_code);
+        self.closed_by_server = match self.close_code {
+            Some(code) => !OF_THE_SERVER_ITSELF.contains(&code),
+            None => error.is_none_or(|error| {
+                matches!(
+                    error.kind(),
+                    io::ErrorKind::UnexpectedEof
+                        | io::ErrorKind::ConnectionReset
+                        | io::ErrorKind::ConnectionAborted
+                        | io::ErrorKind::BrokenPipe
+                )
+            }),
+        };
         let failure = Failure::new(
             Code::ConnectionLost,
             Stage::Session,

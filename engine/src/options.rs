@@ -178,6 +178,13 @@ impl Level {
     }
 }
 
+impl Options {
+    /// The endpoint as it is shown, and asked of a proxy for: `host:port`.
+    pub fn authority(&self) -> Authority<'_> {
+        Authority(&self.host, self.port)
+    }
+}
+
 impl ConnectOptions {
     /// Checks everything that can be checked without the network.
     ///

@@ -20,6 +20,17 @@ pub fn repeats(text: &str, secret: &str) -> bool {
     })
 }
 
+/// Whether a text is long enough to be one: what is shorter stands in every other word.
+pub fn is_secret(text: &str) -> bool {
+    let is_word = text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+    text.len()
+        >= if is_word {
+            MIN_SECRET_RUN
+        } else {
+            MIN_SECRET_RUN - 1
+        }
+}
+
 /// A run of letters and digits that is shorter tells nothing of a secret.
 const MIN_SECRET_RUN: usize = 4;
 /// Of a run that is longer, a part so long tells too much. Much shorter parts are words that others use too.

@@ -5,6 +5,7 @@ use super::{
 use crate::{
     error::{Failure, Result},
     options::{WebSocket, check_header, check_path, is_own_header, is_token},
+    secrets::is_secret,
 };
 
 /// Where authorizer name, token and signature travel (AWS IoT Core Developer Guide, "Connecting to AWS IoT Core by using
@@ -62,10 +63,17 @@ impl Upgrade {
         Ok(upgrade)
     }
 
-    /// What nobody gets to read: the values of the query and of all headers.
+    /// What nobody gets to read: the values of the query, and of headers that may carry a secret.
     pub fn secrets(&self) -> Vec<String> {
-        let of_headers = self.headers.iter().map(|(_, value)| value.clone());
-        user_name::values(&self.target).chain(of_headers).collect()
+        let of_headers = self
+            .headers
+            .iter()
+            .filter(|(name, _)| !is_plain(name))
+            .map(|(_, value)| value.clone());
+        user_name::values(&self.target)
+            .chain(of_headers)
+            .filter(|value| is_secret(value))
+            .collect()
     }
 
     fn add(&mut self, Parameter { option, key, value }: &Parameter) -> Result<()> {
@@ -98,6 +106,20 @@ impl Upgrade {
         }
         Ok(())
     }
+}
+
+/// Whether a header says nothing that proves an identity. Its words stand in answers that have nothing to hide.
+fn is_plain(name: &str) -> bool {
+    [
+        "accept",
+        "accept-language",
+        "host",
+        "origin",
+        "user-agent",
+        user_name::AUTHORIZER_NAME,
+    ]
+    .iter()
+    .any(|plain| plain.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]

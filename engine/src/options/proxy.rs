@@ -4,7 +4,7 @@ use std::fmt;
 
 use rustls::pki_types::ServerName;
 
-use super::{integer, tls::server_name};
+use super::integer;
 use crate::error::{Failure, Result};
 
 /// What a host asks for, nothing checked yet. Names are as they are read, not as a URL writes them.
@@ -59,7 +59,12 @@ impl ProxyOptions {
         };
         Ok(Proxy {
             scheme,
-            server_name: server_name("the host of proxy", &self.host)?,
+            // Not quoted: with an `@` in the password that is not encoded, it is a piece of it.
+            server_name: ServerName::try_from(self.host.clone()).map_err(|_invalid| {
+                Failure::option("the host of proxy is no valid host name").with_hint(
+                    "A proxy is written http://user:password@host:port, user name and password percent-encoded: @ is %40, : is %3A, / is %2F.",
+                )
+            })?,
             host: self.host.clone(),
             port: integer("the port of proxy", self.port, 1..=65_535, default_port)? as u16,
             login: self.login(scheme)?,

@@ -108,6 +108,20 @@ impl Hash for Identity {
     }
 }
 
+impl SystemStore {
+    /// What is wrong with `NODE_EXTRA_CA_CERTS`. As with Node itself, it is no reason to fail.
+    fn extra_file_warning(&self) -> Option<String> {
+        const BEGINNING: &[u8] = b"-----BEGIN CERTIFICATE-----";
+        let path = self.extra_file.as_ref()?;
+        let what = match fs::read(path) {
+            Err(error) => format!("cannot be read: {error}"),
+            Ok(pem) if pem.windows(BEGINNING.len()).any(|part| part == BEGINNING) => return None,
+            Ok(_) => "holds no certificate in PEM".to_owned(),
+        };
+        Some(format!("NODE_EXTRA_CA_CERTS names {path:?}, which {what}"))
+    }
+}
+
 impl TlsOptions {
     pub(super) fn validate(
         &self,
@@ -139,14 +153,16 @@ impl TlsOptions {
                     .to_owned(),
             );
         }
+        // It is checked whatever SNI says: it goes into requests.
+        let of_endpoint = server_name("endpoint", endpoint)?;
         Ok(Tls {
             server_name: match &self.server_name {
                 Some(name) => server_name("tls.serverName", name)?,
-                None => server_name("endpoint", endpoint)?,
+                None => of_endpoint,
             },
             key_log: self.key_log.then(|| key_log(warnings)),
             profile: TlsProfile {
-                roots: self.roots()?,
+                roots: self.roots(warnings)?,
                 identity,
                 min_version: match self.min_version.as_deref() {
                     None | Some("TLSv1.2") => TlsVersion::V12,
@@ -161,7 +177,7 @@ impl TlsOptions {
         })
     }
 
-    fn roots(&self) -> Result<Roots> {
+    fn roots(&self, warnings: &mut Vec<String>) -> Result<Roots> {
         let mut certificates = Vec::new();
         for pem in &self.ca {
             read_authorities("tls.ca", pem, &mut certificates)?;
@@ -172,11 +188,11 @@ impl TlsOptions {
             })?;
             read_authorities(&format!("tls.caFile {path:?}"), &pem, &mut certificates)?;
         }
-        Ok(if certificates.is_empty() && self.ca.is_empty() {
-            Roots::System(self.system.clone())
-        } else {
-            Roots::Only(certificates)
-        })
+        if !certificates.is_empty() || !self.ca.is_empty() {
+            return Ok(Roots::Only(certificates));
+        }
+        warnings.extend(self.system.extra_file_warning());
+        Ok(Roots::System(self.system.clone()))
     }
 
     fn identity(&self) -> Result<Option<Identity>> {
@@ -231,6 +247,8 @@ pub(super) fn server_name(option: &str, given: &str) -> Result<ServerName<'stati
         "it holds more than a name: leave out path, query and user"
     } else if given.contains(char::is_whitespace) {
         "it holds white space"
+    } else if given.starts_with('[') {
+        "an IPv6 address is written without brackets, its port in the option port"
     } else if given.contains(':') && given.parse::<Ipv6Addr>().is_err() {
         "it holds a port: use the option port"
     } else {

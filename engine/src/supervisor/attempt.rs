@@ -39,8 +39,8 @@ impl Alpn {
             return failure;
         }
         let message = format!(
-            "{}:{} closed the connection after CONNECT and did not select the protocol `mqtt` (ALPN)",
-            options.host, options.port
+            "{} closed the connection after CONNECT and did not select the protocol `mqtt` (ALPN)",
+            options.authority()
         );
         let mut alpn = Failure::new(Code::Alpn, Stage::Connack, message);
         if let Some(issuer) = &self.issuer {
@@ -82,9 +82,8 @@ pub(super) fn check(connack: &ConnAck, options: &Options) -> Result<()> {
         Code::ConnectRefused
     };
     let message = format!(
-        "{}:{} refused the connection: {name} (CONNACK {})",
-        options.host,
-        options.port,
+        "{} refused the connection: {name} (CONNACK {})",
+        options.authority(),
         if code < 0x80 {
             code.to_string()
         } else {

@@ -155,6 +155,7 @@ impl<'a, E: Events> Life<'a, E> {
         self.events.flush();
         let end = link.run(self.session, self.commands, self.events).await;
         let closed_by_server = link.is_closed_by_server();
+        let silent = closed_by_server && !link.is_told_why();
         drop(link);
         let now = Instant::now();
         match end {
@@ -168,7 +169,7 @@ impl<'a, E: Events> Life<'a, E> {
             End::Failed(failure) => {
                 let failure = self.concealed(failure);
                 let lived = now - since;
-                let silent = closed_by_server && failure.code() == Code::ConnectionLost;
+                let silent = silent && failure.code() == Code::ConnectionLost;
                 // MQTT 5 has a reason code for what 3.1.1 leaves to be guessed.
                 // What is cut with an operation on its way is rather cut for that.
                 let silent = silent
@@ -205,11 +206,7 @@ impl<'a, E: Events> Life<'a, E> {
         };
         self.login = Some(login.clone());
         let Options {
-            host,
-            port,
-            client_id,
-            version,
-            ..
+            client_id, version, ..
         } = &*options;
         let through = match &options.proxy {
             Some(proxy) => format!(" through the proxy {proxy}"),
@@ -218,7 +215,8 @@ impl<'a, E: Events> Life<'a, E> {
         self.log(
             Level::Info,
             &format!(
-                "connecting to {host}:{port}{through} as {client_id:?} over {version}, attempt {number}"
+                "connecting to {}{through} as {client_id:?} over {version}, attempt {number}",
+                options.authority()
             ),
         );
         for warning in options.warnings.iter().chain(&login.warnings) {

@@ -26,8 +26,8 @@ use tokio::sync::OnceCell;
 use crate::{
     authorizer::Upgrade,
     deadline::Deadline,
-    error::{Code, Failure, Result, Stage},
-    options::{Authority, Options, Proxy, ProxyScheme, TlsProfile},
+    error::{Failure, Result, Stage},
+    options::{Options, Proxy, ProxyScheme, TlsProfile},
 };
 pub use tls::{alert, is_foreign};
 
@@ -51,9 +51,7 @@ impl Transport {
     /// Opens a road to the endpoint; the stage of a failure says how far it got. `upgrade` is the request for a
     /// WebSocket.
     pub async fn open(&self, upgrade: Option<&Upgrade>, deadline: &Deadline) -> Result<Stream> {
-        let Options {
-            host, port, tls, ..
-        } = &*self.options;
+        let tls = &self.options.tls;
         // The system's roots may have to be read from disk: that goes on beside DNS and TCP.
         let (config, socket) = tokio::join!(
             deadline.within(Stage::Tls, self.endpoint_tls()),
@@ -61,13 +59,16 @@ impl Transport {
         );
         let (config, socket) = (config?, socket?);
         let at = match &self.options.proxy {
-            None => Authority(host, *port).to_string(),
-            Some(proxy) => format!("{} through the proxy {proxy}", Authority(host, *port)),
+            None => self.options.authority().to_string(),
+            Some(proxy) => format!("{} through the proxy {proxy}", self.options.authority()),
         };
         let handshake = async {
             tls::handshake(config, tls.server_name.clone(), socket)
                 .await
-                .map_err(|error| tls::failure(&error, &at, &tls.server_name.to_str()))
+                .map_err(|error| {
+                    let offered = &tls.profile.alpn_protocols;
+                    tls::failure(&error, &at, &tls.server_name.to_str(), offered)
+                })
         };
         let stream = deadline.within(Stage::Tls, handshake).await?;
         match upgrade {
@@ -88,7 +89,7 @@ impl Transport {
             None => {
                 let lookup = dns::lookup(host, *port);
                 let addresses = deadline.within(Stage::Dns, lookup).await?;
-                let at = Authority(host, *port).to_string();
+                let at = self.options.authority().to_string();
                 let dialing = dial::connect(&addresses, &sockets, &at);
                 let tcp = deadline.within(Stage::Tcp, dialing).await?;
                 Ok(socket::Socket::Tcp(tcp))
@@ -131,11 +132,10 @@ impl Transport {
 
 /// What an error of an open road means where the other side broke the protocol of WebSocket.
 pub fn breach(error: &io::Error, at: &str) -> Option<Failure> {
-    let violation = websocket::violation(error)?;
-    let message = format!("{at} broke the WebSocket protocol: {violation}");
-    Some(
-        Failure::new(Code::WebSocket, Stage::WebSocket, message).with_hint(
-            "What answers there is no WebSocket server as specified, or something on the way changes what it sends.",
-        ),
-    )
+    websocket::breach(error, at)
+}
+
+/// The code with which the other side closed a WebSocket.
+pub fn close_code(error: &io::Error) -> Option<u16> {
+    websocket::close_code(error)
 }

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     error::{Code, Failure, Result, Stage},
     options::{Authority, Proxy, ProxyLogin, ProxyScheme, is_token},
-    secrets::repeats,
+    secrets::{is_secret, repeats},
 };
 
 /// Opens a way through `proxy` to `host:port`. `tls` is for a proxy that is itself reached over TLS.
@@ -34,8 +34,9 @@ pub(super) async fn reach(
         let message = format!("the proxy {proxy} cannot be reached: {}", failure.message());
         let unreachable = Failure::new(Code::Proxy, Stage::Proxy, message);
         match failure.code() {
-            // What is wrong with its certificate is the same as with the endpoint's.
-            Code::TlsCertificate => unreachable.with_hint(failure.hint().to_owned()),
+            Code::TlsCertificate => unreachable.with_hint(
+                "The certificate is the proxy's own. It has to be for the name in the option proxy, in date by this machine's clock, and from an authority that the system or, where it is given, tls.ca trusts.",
+            ),
             _ => unreachable,
         }
     };
@@ -50,7 +51,7 @@ pub(super) async fn reach(
         Some(config) => tls::handshake(config, proxy.server_name.clone(), tcp)
             .await
             .map(|tls| Socket::Tls(Box::new(tls)))
-            .map_err(|error| unreachable(tls::failure(&error, &at, &proxy.host)))?,
+            .map_err(|error| unreachable(tls::failure(&error, &at, &proxy.host, &[])))?,
     };
     match proxy.scheme {
         ProxyScheme::Http | ProxyScheme::Https => {
@@ -100,6 +101,7 @@ fn refused(proxy: &Proxy, target: &str, response: &Response, credentials: Option
     if let Some(login) = &proxy.login {
         secrets.extend([login.username.as_str(), login.password.as_str()]);
     }
+    secrets.retain(|secret| is_secret(secret));
     let status = response.status_line(&secrets);
     // Some proxies refuse a wrong login with 401, tinyproxy among them.
     if !matches!(response.status, 401 | 407) {

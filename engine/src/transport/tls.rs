@@ -72,13 +72,16 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         .await
 }
 
-/// What a failed handshake with `at` means, whose certificate was to be for `host`.
-pub(super) fn failure(error: &io::Error, at: &str, host: &str) -> Failure {
+/// What a failed handshake with `at` means, whose certificate was to be for `host` and which was offered these protocols.
+pub(super) fn failure(error: &io::Error, at: &str, host: &str, offered: &[Vec<u8>]) -> Failure {
     match tls_error(error) {
         Some(TlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => Failure::new(
             Code::Alpn,
             Stage::Tls,
-            format!("{at} does not speak the protocol `mqtt` (ALPN) on this port"),
+            format!(
+                "{at} does not speak {} (ALPN) on this port",
+                names(offered)
+            ),
         )
         .with_cause(error),
         Some(TlsError::InvalidCertificate(reason)) => certificate::failure(reason, at, host),
@@ -125,6 +128,18 @@ pub fn alert(error: &io::Error, at: &str) -> Option<Failure> {
             "If it wants a client certificate, this is not the port of a custom authorizer: use 443, and an endpoint or domain whose authentication is by custom authorizer. With CUSTOM_AUTH_X509 it wants both: give tls.cert and tls.key.",
         ),
     )
+}
+
+/// Protocols of ALPN, for people to read.
+fn names(protocols: &[Vec<u8>]) -> String {
+    let names: Vec<String> = protocols
+        .iter()
+        .map(|name| format!("`{}`", String::from_utf8_lossy(name)))
+        .collect();
+    match names.as_slice() {
+        [name] => format!("the protocol {name}"),
+        _ => format!("any of the protocols {}", names.join(", ")),
+    }
 }
 
 fn tls_error(error: &io::Error) -> Option<&TlsError> {

@@ -15,10 +15,12 @@ use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
         Error as WsError, Message,
-        error::ProtocolError,
+        error::{CapacityError, ProtocolError},
         protocol::{CloseFrame, Role, WebSocketConfig},
     },
 };
+
+use crate::error::{Code, Failure, Stage};
 
 mod handshake;
 pub(super) use handshake::open;
@@ -45,6 +47,13 @@ pub struct WebSocket<S> {
 /// The other side broke the protocol.
 #[derive(Debug)]
 struct Violation(String);
+
+/// The other side sent a longer message than this side takes.
+#[derive(Debug)]
+struct TooLong {
+    bytes: usize,
+    limit: usize,
+}
 
 /// The other side closed and said why.
 #[derive(Debug)]
@@ -106,10 +115,30 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
     }
 }
 
-/// What the other side did that no WebSocket may, in words.
-pub(super) fn violation(error: &io::Error) -> Option<String> {
-    let violation = error.get_ref()?.downcast_ref::<Violation>()?;
-    Some(violation.to_string())
+/// What an error means where the other side did what no WebSocket may, or what this one does not take.
+pub(super) fn breach(error: &io::Error, at: &str) -> Option<Failure> {
+    let inner = error.get_ref()?;
+    let failure = |message: String| Failure::new(Code::WebSocket, Stage::WebSocket, message);
+    if let Some(Violation(what)) = inner.downcast_ref() {
+        let message = format!("{at} broke the WebSocket protocol: {what}");
+        return Some(failure(message).with_hint(
+            "What answers there is no WebSocket server as specified, or something on the way changes what it sends.",
+        ));
+    }
+    let TooLong { bytes, limit } = inner.downcast_ref()?;
+    let message = format!(
+        "{at} sent a WebSocket message of {bytes} bytes, more than the {limit} that this side takes"
+    );
+    Some(
+        failure(message)
+            .with_hint("receive.maxBytes is what this side takes, and 1 MiB at the least."),
+    )
+}
+
+/// Whether an error is a close for which the other side gave a code: it tells why, and that is no secret hint.
+pub(super) fn close_code(error: &io::Error) -> Option<u16> {
+    let closed = error.get_ref()?.downcast_ref::<Closed>()?;
+    Some(closed.code)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
@@ -177,6 +206,13 @@ fn io_error(error: WsError) -> io::Error {
         WsError::Protocol(
             ProtocolError::SendAfterClosing | ProtocolError::ResetWithoutClosingHandshake,
         ) => io::ErrorKind::BrokenPipe.into(),
+        WsError::Capacity(CapacityError::MessageTooLong { size, max_size }) => io::Error::new(
+            io::ErrorKind::InvalidData,
+            TooLong {
+                bytes: size,
+                limit: max_size,
+            },
+        ),
         violation => Violation(violation.to_string()).into(),
     }
 }
@@ -212,8 +248,19 @@ impl fmt::Display for Violation {
     }
 }
 
+impl fmt::Display for TooLong {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} bytes, more than {}", self.bytes, self.limit)
+    }
+}
+
 impl fmt::Display for Closed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // tungstenite puts this in the place of every code that it does not know.
+        if self.code == 1002 && self.reason == "Protocol violation" {
+            return formatter
+                .write_str("WebSocket closed with a code that is not defined, or with 1002");
+        }
         write!(formatter, "WebSocket closed with {}", self.code)?;
         if !self.reason.is_empty() {
             write!(formatter, ": {}", self.reason)?;
@@ -223,6 +270,7 @@ impl fmt::Display for Closed {
 }
 
 impl error::Error for Violation {}
+impl error::Error for TooLong {}
 impl error::Error for Closed {}
 
 #[cfg(test)]

@@ -1,10 +1,19 @@
-use tokio::io::{AsyncWriteExt, duplex};
+use std::{
+    io,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
-use super::kit::{Peer, connected, start};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf, duplex};
+
+use super::{
+    super::Link,
+    kit::{Peer, connected, start},
+};
 use crate::{
     error::{Code, Stage},
     testing::{
-        Event, Sent,
+        Event, Sent, options,
         server::{CONNACK, publish},
     },
 };
@@ -93,4 +102,42 @@ async fn a_packet_in_place_of_connack_is_named() {
     let failure = running.failure().await;
     assert_eq!(failure.code(), Code::Protocol);
     assert!(failure.message().contains("PUBLISH in place of CONNACK"));
+}
+
+/// A stream that takes nothing and says why it ended.
+struct Refusing;
+
+impl AsyncRead for Refusing {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        _: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "because")))
+    }
+}
+
+impl AsyncWrite for Refusing {
+    fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[tokio::test]
+async fn what_the_server_said_counts_more_than_that_it_took_nothing() {
+    let options = options(|_| {});
+    let failure = Link::new(Refusing, &options)
+        .connect(b"CONNECT", &options)
+        .await
+        .unwrap_err();
+    assert_eq!(failure.code(), Code::ClosedBeforeConnack);
+    assert_eq!(failure.cause(), Some("because"));
 }

@@ -184,3 +184,12 @@ fn socks_5_takes_1_to_255_bytes_of_each() {
     }
     assert!(valid(login("http", &long, &long)).login.is_some());
 }
+
+#[test]
+fn a_host_that_is_no_name_is_not_quoted() {
+    let message = refusal(ProxyOptions {
+        host: "t_p!s3cr3t".to_owned(),
+        ..given("http")
+    });
+    assert!(message.contains("the host of proxy"), "{message}");
+}

@@ -340,3 +340,42 @@ fn a_server_name_that_is_no_name_is_refused_by_its_own_name() {
         assert!(failure.message().starts_with("tls.serverName"), "{failure}");
     }
 }
+
+#[test]
+fn an_endpoint_that_is_no_name_is_refused_beside_a_server_name_too() {
+    for endpoint in ["a HTTP/1.1\r\nX: 1\r\nY", "https://a.example/mqtt", ""] {
+        let failure = refusal(|options| {
+            options.endpoint = endpoint.to_owned();
+            options.tls.server_name = Some("iot.example".to_owned());
+        });
+        assert!(failure.message().starts_with("endpoint"), "{failure}");
+    }
+}
+
+#[test]
+fn brackets_are_not_taken_for_a_port() {
+    let failure = refusal(|options| options.endpoint = "[::1]".to_owned());
+    assert!(failure.message().contains("brackets"), "{failure}");
+}
+
+#[test]
+fn extra_authorities_that_cannot_be_used_are_warned_of() {
+    let fixture = |name: &str| {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/src/authorizer/fixtures/");
+        format!("{file}{name}").into()
+    };
+    for (name, warned) in [
+        ("certificate.pem", None),
+        ("ec.pem", Some("holds no certificate")),
+        ("none.pem", Some("cannot be read")),
+    ] {
+        let warnings = warnings(|options| options.tls.system.extra_file = Some(fixture(name)));
+        let warning = warnings.first().map(String::as_str);
+        assert_eq!(warning.is_some(), warned.is_some(), "{warnings:?}");
+        assert!(
+            warning.is_none_or(|warning| warning.contains("NODE_EXTRA_CA_CERTS")
+                && warning.contains(warned.unwrap_or_default())),
+            "{warnings:?}"
+        );
+    }
+}

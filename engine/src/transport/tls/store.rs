@@ -11,7 +11,7 @@ use rustls::{
     RootCertStore,
     pki_types::{CertificateDer, pem::PemObject},
 };
-use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths, load_native_certs};
+use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths};
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -85,7 +85,7 @@ fn read_system(system: &SystemStore) -> Result<RootCertStore> {
     let CertificateResult { certs, errors, .. } = if moved {
         read_moved(file.as_deref(), directory.as_deref())
     } else {
-        load_native_certs()
+        read_platform()
     };
     let mut store = RootCertStore::empty();
     store.add_parsable_certificates(certs);
@@ -110,6 +110,24 @@ fn read_system(system: &SystemStore) -> Result<RootCertStore> {
         store.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
     }
     Ok(store)
+}
+
+/// Where the platform has them. The host has looked at the environment.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn read_platform() -> CertificateResult {
+    let found = openssl_probe::probe();
+    let mut read = load_certs_from_paths(found.cert_file.as_deref(), None);
+    for directory in &found.cert_dir {
+        let more = load_certs_from_paths(None, Some(directory));
+        read.certs.extend(more.certs);
+        read.errors.extend(more.errors);
+    }
+    read
+}
+
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn read_platform() -> CertificateResult {
+    rustls_native_certs::load_native_certs()
 }
 
 #[cfg(test)]

@@ -234,9 +234,9 @@ async fn what_breaks_the_protocol_is_a_failure_that_says_how() {
         (frame(PING, &[0; 126]), "ontrol frame"),
         (frame(0x09, b"x"), "ontrol frame"),
         (frame(CLOSE, b"x"), "lose"),
-        (announced, "too long"),
-        (largest, "too long"),
-        (fragments, "too long"),
+        (announced, "receive.maxBytes"),
+        (largest, "receive.maxBytes"),
+        (fragments, "receive.maxBytes"),
     ] {
         let (near, mut far) = duplex(100_000);
         let mut client = over(near).await;
@@ -254,9 +254,20 @@ async fn what_breaks_the_protocol_is_a_failure_that_says_how() {
         let failure = breach(&error, "iot.example:443").expect(words);
         let seen = (failure.code(), failure.stage());
         assert_eq!(seen, (Code::WebSocket, Stage::WebSocket));
-        let start = "iot.example:443 broke the WebSocket protocol: ";
+        // A message that is too long for this side is no breach.
+        let (start, told) = if words == "receive.maxBytes" {
+            (
+                "iot.example:443 sent a WebSocket message of ",
+                failure.hint(),
+            )
+        } else {
+            (
+                "iot.example:443 broke the WebSocket protocol: ",
+                failure.message(),
+            )
+        };
         assert!(failure.message().starts_with(start), "{failure}");
-        assert!(failure.message().contains(words), "{words}: {failure}");
+        assert!(told.contains(words), "{words}: {told}");
         assert!(!failure.hint().is_empty());
     }
 }
@@ -553,4 +564,13 @@ fn a_close_is_shown_with_the_number_of_its_code() {
         reason: "why".into(),
     });
     assert_eq!(closed.to_string(), "WebSocket closed with 4000: why");
+}
+
+#[test]
+fn a_code_that_the_crate_replaces_is_not_shown_as_the_servers_own() {
+    let closed = Closed::from(CloseFrame {
+        code: CloseCode::Protocol,
+        reason: "Protocol violation".into(),
+    });
+    assert!(closed.to_string().contains("not defined"), "{closed}");
 }

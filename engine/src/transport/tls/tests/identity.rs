@@ -108,7 +108,7 @@ async fn a_server_of_tls_1_2_that_misses_a_certificate_is_understood_during_the_
         .issue(|_| {})
         .demanding_config(&clients, &[&TLS12]);
     let error = meet(&tls(&authority, |_| {}), server).await.0.unwrap_err();
-    let failure = failure(&error, "localhost:443", "localhost");
+    let failure = failure(&error, "localhost:443", "localhost", &[]);
     assert_eq!(failure.code(), Code::Tls);
     assert!(
         failure.hint().contains("tls.cert and tls.key"),

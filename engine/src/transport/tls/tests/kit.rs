@@ -45,7 +45,12 @@ pub async fn meet_again(
 /// What is told of a handshake that the client does not accept.
 pub async fn refusal(tls: &Tls, server: ServerConfig) -> Failure {
     let error = meet(tls, server).await.0.expect_err("a refusal");
-    failure(&error, "localhost:443", &tls.server_name.to_str())
+    failure(
+        &error,
+        "localhost:443",
+        &tls.server_name.to_str(),
+        &tls.profile.alpn_protocols,
+    )
 }
 
 /// One byte each way, so that everything behind the handshake has come.

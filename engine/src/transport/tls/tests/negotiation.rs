@@ -68,7 +68,7 @@ async fn a_server_that_answers_in_an_older_version_is_refused_alike() {
             far
         };
         let (refused, _far) = tokio::join!(handshake(config, tls.server_name, near), answer);
-        let failure = failure(&refused.unwrap_err(), "localhost:443", "localhost");
+        let failure = failure(&refused.unwrap_err(), "localhost:443", "localhost", &[]);
         assert_eq!(failure.code(), Code::Tls);
         let message = failure.message();
         assert!(message.contains("none of the TLS versions"), "{failure:?}");
@@ -156,4 +156,23 @@ async fn a_dot_at_the_end_of_the_endpoint_is_neither_sent_nor_missed() {
     });
     let server = identity.server_config(&["mqtt"], ALL_VERSIONS);
     meet(&tls, server).await.0.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_speaks_none_of_the_protocols_is_told_by_their_names() {
+    let authority = Authority::new();
+    let tls = tls(&authority, |options| {
+        options.tls.alpn_protocols = Some(vec!["h2".to_owned(), "x".to_owned()]);
+    });
+    let config = config(&tls.profile, None).await.unwrap();
+    let (near, far) = duplex(1 << 16);
+    let acceptor = tokio_rustls::TlsAcceptor::from(authority.server_config(&["mqtt"], |_| {}));
+    let (refused, _server) = tokio::join!(
+        handshake(config, tls.server_name.clone(), near),
+        acceptor.accept(far)
+    );
+    let offered = &tls.profile.alpn_protocols;
+    let failure = failure(&refused.unwrap_err(), "localhost:443", "localhost", offered);
+    assert_eq!(failure.code(), Code::Alpn);
+    assert!(failure.message().contains("`h2`, `x`"), "{failure}");
 }
