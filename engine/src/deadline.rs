@@ -54,7 +54,12 @@ impl Deadline {
                     self.peer,
                     self.after.as_millis()
                 );
-                Err(Failure::new(Code::ConnectTimeout, stage, message))
+                let failure = Failure::new(Code::ConnectTimeout, stage, message);
+                Err(match stage {
+                    Stage::Dns => failure.with_hint("The system's resolver does not answer: look at its servers, and whether a firewall swallows DNS."),
+                    Stage::Proxy => failure.with_hint("The proxy does not answer, or cannot reach the endpoint itself: look at its host, port and log."),
+                    _ => failure,
+                })
             })
     }
 }

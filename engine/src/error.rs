@@ -20,7 +20,7 @@ struct Detail {
     message: String,
     hint: Cow<'static, str>,
     retryable: bool,
-    refuses_login: bool,
+    refusal: bool,
     reason_code: Option<u8>,
     reason_string: Option<String>,
     cause: Option<String>,
@@ -35,7 +35,7 @@ impl Failure {
             message: message.into(),
             hint: code.hint().into(),
             retryable: code.retryable(),
-            refuses_login: matches!(code, Code::NotAuthorized | Code::ProxyAuth),
+            refusal: matches!(code, Code::NotAuthorized | Code::ProxyAuth),
             reason_code: None,
             reason_string: None,
             cause: None,
@@ -64,10 +64,10 @@ impl Failure {
         self.edit(|detail| detail.retryable = false)
     }
 
-    /// The login was refused, whatever is true of the code.
+    /// Somebody was there and refused us, or was refused, whatever is true of the code.
     #[must_use]
-    pub fn of_login(self) -> Self {
-        self.edit(|detail| detail.refuses_login = true)
+    pub fn as_refusal(self) -> Self {
+        self.edit(|detail| detail.refusal = true)
     }
 
     /// Moves the failure to the stage in which it happened.
@@ -136,9 +136,9 @@ impl Failure {
         self.0.retryable
     }
 
-    /// Whether what failed is the login, here or at a proxy.
-    pub fn refuses_login(&self) -> bool {
-        self.0.refuses_login
+    /// Whether a login or a certificate was refused, here or at a proxy.
+    pub fn is_refusal(&self) -> bool {
+        self.0.refusal
     }
 
     pub fn reason_code(&self) -> Option<u8> {

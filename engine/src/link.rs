@@ -5,6 +5,10 @@ use std::{
     future::{Future, poll_fn},
     io,
     pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
@@ -36,6 +40,8 @@ const READ_BYTES: usize = 16 * 1024;
 const OWED_BYTES: usize = 64 * 1024;
 /// Turns of the loop before other connections get theirs.
 const TURNS: usize = 32;
+/// The code of a WebSocket's close that tells nothing (RFC 6455, section 7.4.1).
+const NORMAL_CLOSURE: u16 = 1000;
 /// Codes of a WebSocket's close that speak of the server, not of what it was asked: going away, an error inside,
 /// restart, try again later, bad gateway (RFC 6455, section 7.4.1; IANA's registry).
 const OF_THE_SERVER_ITSELF: [u16; 5] = [1001, 1011, 1012, 1013, 1014];
@@ -83,6 +89,8 @@ pub struct Link<S> {
     closed_by_server: bool,
     /// The code with which the server closed a WebSocket.
     close_code: Option<u16>,
+    /// Bytes that have arrived below the stream, where it hands out whole frames only, and those already seen.
+    arrived: Option<(Arc<AtomicU64>, u64)>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -100,8 +108,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             write_stalled: None,
             closed_by_server: false,
             close_code: None,
+            arrived: None,
             timer: Box::pin(sleep_until(Instant::now() + Duration::from_secs(86_400))),
         }
+    }
+
+    /// What `arrived` counts shows as well that the server is there.
+    pub fn watch(&mut self, arrived: Arc<AtomicU64>) {
+        self.arrived = Some((arrived, 0));
     }
 
     /// Sends CONNECT and waits for CONNACK. What comes right behind it is kept for [`Self::run`].
@@ -150,7 +164,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// Whether it said more than that, as WebSocket lets it.
     pub fn is_told_why(&self) -> bool {
-        self.close_code.is_some()
+        self.close_code.is_some_and(|code| code != NORMAL_CLOSURE)
     }
 
     async fn read_connack(&mut self, options: &Options) -> Result<ConnAck> {
@@ -182,7 +196,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 Err(error) => {
                     return Err(transport::alert(&error, &self.peer)
                         .or_else(|| transport::breach(&error, &self.peer))
-                        .unwrap_or_else(|| self.closed_before_connack().with_cause(error)));
+                        .unwrap_or_else(|| match transport::close_code(&error) {
+                            None if error.kind() == io::ErrorKind::UnexpectedEof => {
+                                self.closed_before_connack()
+                            }
+                            _ => self.closed_before_connack().with_cause(error),
+                        }));
                 }
             }
         }
@@ -307,7 +326,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         }
         let mut buffer = ReadBuf::new(scratch);
         match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
-            Poll::Pending => return Ok(false),
+            Poll::Pending => {
+                if self.has_arrived() {
+                    session.received(0, now);
+                }
+                return Ok(false);
+            }
             Poll::Ready(Ok(())) if buffer.filled().is_empty() => return Err(self.lost(None)),
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Err(self.lost(Some(&error))),
@@ -326,6 +350,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             }
         }
         Ok(true)
+    }
+
+    /// Whether bytes have arrived since this was asked for last.
+    fn has_arrived(&mut self) -> bool {
+        let Some((arrived, seen)) = &mut self.arrived else {
+            return false;
+        };
+        let before = std::mem::replace(seen, arrived.load(Ordering::Relaxed));
+        *seen != before
     }
 
     /// Takes complete packets from the front; gives how many bytes they had.
@@ -507,15 +540,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         );
         match error {
             None => failure,
-            // The kind alone says no more.
-            Some(error)
-                if error.kind() == io::ErrorKind::UnexpectedEof && error.get_ref().is_none() =>
-            {
-                failure
-            }
-            Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                failure.with_cause(error)
-            }
+            // Beyond that the kind says no more; rustls explains there how programs are to close.
+            Some(error) if self.close_code.is_some() => failure.with_cause(error),
+            Some(error) if error.kind() == io::ErrorKind::UnexpectedEof => failure,
             Some(error) => Failure::new(
                 Code::ConnectionLost,
                 Stage::Session,

@@ -5,7 +5,7 @@ use std::{
     hash::{Hash, Hasher},
     net::Ipv6Addr,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
 use rustls::{
@@ -112,10 +112,19 @@ impl SystemStore {
     /// What is wrong with `NODE_EXTRA_CA_CERTS`. As with Node itself, it is no reason to fail.
     fn extra_file_warning(&self) -> Option<String> {
         const BEGINNING: &[u8] = b"-----BEGIN CERTIFICATE-----";
+        static SEEN: Mutex<Option<PathBuf>> = Mutex::new(None);
         let path = self.extra_file.as_ref()?;
+        // One that was found to be good is not read again for each connection.
+        let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        if seen.as_ref() == Some(path) {
+            return None;
+        }
         let what = match fs::read(path) {
             Err(error) => format!("cannot be read: {error}"),
-            Ok(pem) if pem.windows(BEGINNING.len()).any(|part| part == BEGINNING) => return None,
+            Ok(pem) if pem.windows(BEGINNING.len()).any(|part| part == BEGINNING) => {
+                *seen = Some(path.clone());
+                return None;
+            }
             Ok(_) => "holds no certificate in PEM".to_owned(),
         };
         Some(format!("NODE_EXTRA_CA_CERTS names {path:?}, which {what}"))
@@ -147,12 +156,17 @@ impl TlsOptions {
                 "tls.cert is given and transport is 'websocket': IoT Core takes a client certificate beside an authorizer over MQTT only"
                     .to_owned(),
             );
-        } else if identity.is_some() && offers_mqtt && is_default_endpoint(endpoint) {
+        } else if identity.is_some()
+            && offers_mqtt
+            && is_default_endpoint(self.server_name.as_deref().unwrap_or(endpoint))
+        {
             warnings.push(
                 "tls.cert is given with ALPN 'mqtt' on one of IoT Core's default endpoints, which fails there: a certificate beside an authorizer needs the endpoint of a domain configuration with CUSTOM_AUTH_X509; a custom authorizer alone needs no certificate"
                     .to_owned(),
             );
         }
+        let key_log = self.key_log.then(|| key_log(warnings)).flatten();
+        let logs_keys = key_log.is_some();
         // It is checked whatever SNI says: it goes into requests.
         let of_endpoint = server_name("endpoint", endpoint)?;
         Ok(Tls {
@@ -160,7 +174,7 @@ impl TlsOptions {
                 Some(name) => server_name("tls.serverName", name)?,
                 None => of_endpoint,
             },
-            key_log: self.key_log.then(|| key_log(warnings)),
+            key_log,
             profile: TlsProfile {
                 roots: self.roots(warnings)?,
                 identity,
@@ -172,7 +186,7 @@ impl TlsOptions {
                     }
                 },
                 alpn_protocols,
-                logs_keys: self.key_log,
+                logs_keys,
             },
         })
     }
@@ -329,16 +343,18 @@ fn alpn(protocols: &[String]) -> Result<Vec<Vec<u8>>> {
         .collect()
 }
 
-/// One for all: a process has one such file.
-fn key_log(warnings: &mut Vec<String>) -> Arc<dyn KeyLog> {
+/// One for all: a process has one such file. `None` where it has none, now or later.
+fn key_log(warnings: &mut Vec<String>) -> Option<Arc<dyn KeyLog>> {
     static FILE: OnceLock<Arc<KeyLogFile>> = OnceLock::new();
-    warnings.push(if std::env::var_os("SSLKEYLOGFILE").is_some() {
+    if std::env::var_os("SSLKEYLOGFILE").is_none_or(|path| path.is_empty()) {
+        warnings.push("tls.keyLog is on, and SSLKEYLOGFILE names no file".to_owned());
+        return None;
+    }
+    warnings.push(
         "tls.keyLog is on: whoever has the file that SSLKEYLOGFILE names can read this connection"
-            .to_owned()
-    } else {
-        "tls.keyLog is on, and SSLKEYLOGFILE names no file".to_owned()
-    });
-    FILE.get_or_init(|| Arc::new(KeyLogFile::new())).clone()
+            .to_owned(),
+    );
+    Some(FILE.get_or_init(|| Arc::new(KeyLogFile::new())).clone())
 }
 
 #[cfg(test)]

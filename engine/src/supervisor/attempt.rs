@@ -24,7 +24,8 @@ impl Alpn {
         let protocol = stream.alpn_protocol().map(Cow::into_owned);
         let offered = &options.tls.profile.alpn_protocols;
         let wanted = options.websocket.is_none()
-            && (is_default_endpoint(&options.host) || offered.iter().any(|name| name == ALPN_MQTT));
+            && (is_default_endpoint(&options.tls.server_name.to_str())
+                || offered.iter().any(|name| name == ALPN_MQTT));
         let missed = wanted && protocol.as_deref().map(str::as_bytes) != Some(ALPN_MQTT);
         Self {
             protocol,
@@ -44,7 +45,7 @@ impl Alpn {
         );
         let mut alpn = Failure::new(Code::Alpn, Stage::Connack, message);
         if let Some(issuer) = &self.issuer {
-            let who = if is_foreign(issuer, &options.host) {
+            let who = if is_foreign(issuer, &options.tls.server_name.to_str()) {
                 "That is not Amazon: a proxy or firewall that inspects TLS stands between and strips ALPN. Have it let this endpoint through untouched, or use transport: 'websocket', which needs no ALPN."
             } else {
                 "If that is not who should have issued it, a proxy or firewall that inspects TLS stands between and strips ALPN."

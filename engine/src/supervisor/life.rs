@@ -230,7 +230,11 @@ impl<'a, E: Events> Life<'a, E> {
         let alpn = Alpn::of(&stream, &options);
         let connect = self.session.connect(&login)?;
         self.connected_at = Some(Instant::now());
+        let arrived = stream.arrived();
         let mut link = Box::new(Link::new(stream, &options));
+        if let Some(arrived) = arrived {
+            link.watch(arrived);
+        }
         let connecting = deadline.within(Stage::Connack, link.connect(&connect, &options));
         let mut connack = self
             .wait(Box::pin(connecting), |_| None)

@@ -144,7 +144,7 @@ fn cause(failure: &Failure) -> Cause {
         Code::ClosedBeforeConnack => Cause::Overload,
         // The same close, where ALPN is the likelier reason.
         Code::Alpn if failure.stage() == Stage::Connack => Cause::Overload,
-        _ if failure.refuses_login() => Cause::Refused,
+        _ if failure.is_refusal() => Cause::Refused,
         // A front door that answers in HTTP, and not that the login is refused, has too much to do for all we know.
         Code::WebSocket => Cause::Overload,
         Code::ConnectRefused | Code::TlsCertificate => Cause::Refused,
@@ -249,7 +249,7 @@ mod tests {
         let mut strict = retry(|options| options.reconnect.stop_after_refusals = Some(1.0));
         let refused = failure(Code::WebSocket);
         assert!(strict.after_failure(&refused).is_some());
-        assert_eq!(strict.after_failure(&refused.of_login()), None);
+        assert_eq!(strict.after_failure(&refused.as_refusal()), None);
     }
 
     #[test]

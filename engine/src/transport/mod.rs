@@ -1,11 +1,15 @@
 //! Bytes to the endpoint: name to address, TCP, proxy, TLS, WebSocket.
 
+/// Bytes below the frames.
+mod arrivals;
 /// Addresses to a TCP connection.
 mod dial;
 /// Names to addresses.
 mod dns;
 /// Answers of HTTP, for proxies and WebSocket.
 mod http;
+/// Work that several wait for.
+mod in_flight;
 /// Through a proxy.
 mod proxy;
 /// What TLS with the endpoint runs over.
@@ -16,6 +20,7 @@ mod stream;
 mod tls;
 /// MQTT in WebSocket frames.
 mod websocket;
+use arrivals::Counted;
 pub use stream::Stream;
 
 use std::{io, sync::Arc};
@@ -74,6 +79,7 @@ impl Transport {
         match upgrade {
             None => Ok(Stream::Tls(Box::new(stream))),
             Some(upgrade) => {
+                let stream = Counted::new(stream);
                 let opening = websocket::open(stream, upgrade, &self.options, &at);
                 let stream = deadline.within(Stage::WebSocket, opening).await?;
                 Ok(Stream::WebSocket(Box::new(stream)))
@@ -138,4 +144,9 @@ pub fn breach(error: &io::Error, at: &str) -> Option<Failure> {
 /// The code with which the other side closed a WebSocket.
 pub fn close_code(error: &io::Error) -> Option<u16> {
     websocket::close_code(error)
+}
+
+#[cfg(test)]
+pub fn closed(code: u16, reason: &str) -> io::Error {
+    websocket::closed(code, reason)
 }

@@ -32,9 +32,12 @@ pub(super) async fn reach(
     let at = Authority(&proxy.host, proxy.port).to_string();
     let unreachable = |failure: Failure| {
         let message = format!("the proxy {proxy} cannot be reached: {}", failure.message());
-        let unreachable = Failure::new(Code::Proxy, Stage::Proxy, message);
+        let mut unreachable = Failure::new(Code::Proxy, Stage::Proxy, message);
+        if let Some(cause) = failure.cause() {
+            unreachable = unreachable.with_cause(cause);
+        }
         match failure.code() {
-            Code::TlsCertificate => unreachable.with_hint(
+            Code::TlsCertificate => unreachable.as_refusal().with_hint(
                 "The certificate is the proxy's own. It has to be for the name in the option proxy, in date by this machine's clock, and from an authority that the system or, where it is given, tls.ca trusts.",
             ),
             _ => unreachable,

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     io,
     pin::Pin,
+    sync::{Arc, atomic::AtomicU64},
     task::{Context, Poll},
 };
 
@@ -11,12 +12,12 @@ use rustls::ClientConnection;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_rustls::client::TlsStream;
 
-use super::{socket::Socket, tls, websocket::WebSocket};
+use super::{arrivals::Counted, socket::Socket, tls, websocket::WebSocket};
 
 /// An open road to the endpoint.
 pub enum Stream {
     Tls(Box<TlsStream<Socket>>),
-    WebSocket(Box<WebSocket<TlsStream<Socket>>>),
+    WebSocket(Box<WebSocket<Counted<TlsStream<Socket>>>>),
 }
 
 impl Stream {
@@ -30,6 +31,14 @@ impl Stream {
     pub fn issuer(&self) -> Option<String> {
         let (_, connection) = self.tls();
         tls::issuer(connection.peer_certificates()?.first()?)
+    }
+
+    /// How many bytes have arrived so far, where what is read is only a part of that.
+    pub fn arrived(&self) -> Option<Arc<AtomicU64>> {
+        match self {
+            Self::Tls(_) => None,
+            Self::WebSocket(stream) => Some(stream.get_ref().arrived()),
+        }
     }
 
     /// What was agreed on, in words for the log.
@@ -64,7 +73,7 @@ impl Stream {
     fn tls(&self) -> (&Socket, &ClientConnection) {
         match self {
             Self::Tls(stream) => stream.get_ref(),
-            Self::WebSocket(stream) => stream.get_ref().get_ref(),
+            Self::WebSocket(stream) => stream.get_ref().get_ref().get_ref(),
         }
     }
 }

@@ -19,7 +19,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
     error::{Code, Failure, Result, Stage},
-    options::{TlsProfile, TlsVersion},
+    options::{ALPN_MQTT, TlsProfile, TlsVersion},
 };
 
 mod certificate;
@@ -75,6 +75,17 @@ pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
 /// What a failed handshake with `at` means, whose certificate was to be for `host` and which was offered these protocols.
 pub(super) fn failure(error: &io::Error, at: &str, host: &str, offered: &[Vec<u8>]) -> Failure {
     match tls_error(error) {
+        Some(TlsError::AlertReceived(AlertDescription::NoApplicationProtocol))
+            if offered.iter().all(|name| name != ALPN_MQTT) =>
+        {
+            Failure::new(
+                Code::Alpn,
+                Stage::Tls,
+                format!("{at} does not speak {} (ALPN) on this port", names(offered)),
+            )
+            .with_hint("tls.alpnProtocols is what is offered. Left out, it is what IoT Core wants: `mqtt`, and nothing over WebSocket.")
+            .with_cause(error)
+        }
         Some(TlsError::AlertReceived(AlertDescription::NoApplicationProtocol)) => Failure::new(
             Code::Alpn,
             Stage::Tls,

@@ -141,6 +141,13 @@ pub(super) fn close_code(error: &io::Error) -> Option<u16> {
     Some(closed.code)
 }
 
+/// How reading ends where the other side has closed with this.
+#[cfg(test)]
+pub(super) fn closed(code: u16, reason: &str) -> io::Error {
+    let reason = reason.to_owned();
+    Closed { code, reason }.into()
+}
+
 impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for WebSocket<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -16,6 +16,7 @@ use crate::{
         Event, Sent, options,
         server::{CONNACK, publish},
     },
+    transport::closed,
 };
 
 fn message(number: u64, payload: &[u8]) -> Event {
@@ -113,7 +114,7 @@ impl AsyncRead for Refusing {
         _: &mut Context<'_>,
         _: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, "because")))
+        Poll::Ready(Err(closed(1008, "because")))
     }
 }
 
@@ -139,5 +140,6 @@ async fn what_the_server_said_counts_more_than_that_it_took_nothing() {
         .await
         .unwrap_err();
     assert_eq!(failure.code(), Code::ClosedBeforeConnack);
-    assert_eq!(failure.cause(), Some("because"));
+    let said = "WebSocket closed with 1008: because";
+    assert_eq!(failure.cause(), Some(said));
 }

@@ -1,4 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::{
     io::{DuplexStream, duplex},
@@ -8,9 +14,10 @@ use tokio::{
 
 use super::{
     super::{KEPT_BYTES, Link, SCRATCH},
-    kit::{Peer, connected},
+    kit::{Peer, connected, start_watching},
 };
 use crate::{
+    error::Code,
     handle::Handle,
     session::{Command, Session},
     shared::Shared,
@@ -146,6 +153,25 @@ async fn a_ping_costs_a_few_polls_and_no_more() {
     }
     let polls = running.events.flushes() - before;
     assert!(polls <= 400, "{polls}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_frame_that_takes_longer_than_a_ping_shows_that_the_server_is_there() {
+    let (near, far) = duplex(1_000);
+    let arrived = Arc::new(AtomicU64::new(0));
+    let running = start_watching(near, arrived.clone(), |options| {
+        options.keep_alive_seconds = Some(60.0);
+        options.ping_timeout_ms = Some(10_000.0);
+    });
+    let mut peer = Peer::new(far);
+    assert_eq!(peer.next().await, Some(Sent::Connect { clean: true }));
+    peer.send(CONNACK).await;
+    assert_eq!(peer.next().await, Some(Sent::PingReq));
+    let pinged = Instant::now();
+    sleep(Duration::from_secs(9)).await;
+    arrived.fetch_add(1, Ordering::Relaxed);
+    assert_eq!(running.end_code().await, Code::KeepAlive);
+    assert!(pinged.elapsed() >= Duration::from_secs(19));
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,7 +1,7 @@
 use std::{
     io,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicU64},
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -59,8 +59,21 @@ where
     (running, peer)
 }
 
-/// A link that begins with CONNECT. It has the limits of MQTT alone, and pings only if the test asks for them.
+/// A link that begins with CONNECT.
 pub fn start<S>(stream: S, change: impl FnOnce(&mut ConnectOptions)) -> Running
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    start_watching(stream, Arc::default(), change)
+}
+
+/// The same. It has the limits of MQTT alone, and pings only if the test asks for them.
+/// `arrived` counts what arrives below the stream.
+pub fn start_watching<S>(
+    stream: S,
+    arrived: Arc<AtomicU64>,
+    change: impl FnOnce(&mut ConnectOptions),
+) -> Running
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -78,6 +91,7 @@ where
     let mut told = events.clone();
     let task = tokio::spawn(async move {
         let mut link = Link::new(stream, &options);
+        link.watch(arrived);
         let connect = session.connect(&options.login).expect("a CONNECT");
         match link.connect(&connect, &options).await {
             Ok(connack) => {

@@ -3,8 +3,8 @@
 use std::{
     collections::HashMap,
     env, fs,
-    path::Path,
-    sync::{Arc, Mutex, PoisonError},
+    path::{Path, PathBuf},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError},
 };
 
 use rustls::{
@@ -12,34 +12,38 @@ use rustls::{
     pki_types::{CertificateDer, pem::PemObject},
 };
 use rustls_native_certs::{CertificateResult, ErrorKind, load_certs_from_paths};
-use tokio::sync::OnceCell;
 
 use crate::{
     error::{Code, Failure, Result, Stage},
     options::{Roots, SystemStore},
+    transport::in_flight::InFlight,
 };
 
-type Cell = Arc<OnceCell<Arc<RootCertStore>>>;
+type Loaded = Result<Arc<RootCertStore>>;
 
-/// The authorities to trust. The system's are read once, on a thread that may wait for the disk.
-pub(super) async fn store(roots: &Roots) -> Result<Arc<RootCertStore>> {
-    match roots {
-        Roots::Only(certificates) => only(certificates).map(Arc::new),
-        Roots::System(system) => {
-            let cell = cell(system);
-            let load = || async {
-                let system = system.clone();
-                tokio::task::spawn_blocking(move || read_system(&system))
-                    .await
-                    .map_err(|error| {
-                        let message = "the system's trust store cannot be read";
-                        Failure::new(Code::Internal, Stage::Tls, message).with_cause(error)
-                    })?
-                    .map(Arc::new)
-            };
-            cell.get_or_try_init(load).await.cloned()
-        }
+/// The authorities to trust. The system's are read once, on a thread that may wait for the disk: where that hangs, it is
+/// one thread, and not one for each attempt.
+pub(super) async fn store(roots: &Roots) -> Loaded {
+    static LOADING: LazyLock<InFlight<SystemStore, Loaded>> = LazyLock::new(InFlight::default);
+    let system = match roots {
+        Roots::Only(certificates) => return only(certificates).map(Arc::new),
+        Roots::System(system) => system,
+    };
+    if let Some(store) = loaded().get(system) {
+        return Ok(store.clone());
     }
+    let read = system.clone();
+    let load = async move {
+        let key = read.clone();
+        let store = tokio::task::spawn_blocking(move || read_system(&read))
+            .await
+            .map_err(|error| unreadable().with_cause(error))?
+            .map(Arc::new)?;
+        loaded().insert(key, store.clone());
+        Ok(store)
+    };
+    let loading = LOADING.share(system.clone(), load).await;
+    loading.unwrap_or_else(|| Err(unreadable()))
 }
 
 fn only(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore> {
@@ -53,23 +57,52 @@ fn only(certificates: &[CertificateDer<'static>]) -> Result<RootCertStore> {
     Ok(store)
 }
 
-fn cell(system: &SystemStore) -> Cell {
-    static STORES: Mutex<Option<HashMap<SystemStore, Cell>>> = Mutex::new(None);
-    let mut stores = STORES.lock().unwrap_or_else(PoisonError::into_inner);
-    let stores = stores.get_or_insert_default();
-    stores.entry(system.clone()).or_default().clone()
+/// Those that were read.
+fn loaded() -> MutexGuard<'static, HashMap<SystemStore, Arc<RootCertStore>>> {
+    static STORES: LazyLock<Mutex<HashMap<SystemStore, Arc<RootCertStore>>>> =
+        LazyLock::new(Mutex::default);
+    STORES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn unreadable() -> Failure {
+    Failure::new(
+        Code::Internal,
+        Stage::Tls,
+        "the system's trust store cannot be read",
+    )
 }
 
 /// `directories` is a list of them, as OpenSSL reads it.
 fn read_moved(file: Option<&Path>, directories: Option<&Path>) -> CertificateResult {
-    let mut all = load_certs_from_paths(file, None);
     let directories = directories.map(env::split_paths);
-    for directory in directories.into_iter().flatten() {
-        if !directory.as_os_str().is_empty() {
-            let found = load_certs_from_paths(None, Some(&directory));
-            all.certs.extend(found.certs);
-            all.errors.extend(found.errors);
-        }
+    let directories = directories.into_iter().flatten();
+    read_paths(
+        file,
+        directories.filter(|directory| !directory.as_os_str().is_empty()),
+    )
+}
+
+/// Where the platform has them. The host has looked at the environment.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn read_platform() -> CertificateResult {
+    let found = openssl_probe::probe();
+    read_paths(found.cert_file.as_deref(), found.cert_dir)
+}
+
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn read_platform() -> CertificateResult {
+    rustls_native_certs::load_native_certs()
+}
+
+fn read_paths(
+    file: Option<&Path>,
+    directories: impl IntoIterator<Item = PathBuf>,
+) -> CertificateResult {
+    let mut all = load_certs_from_paths(file, None);
+    for directory in directories {
+        let found = load_certs_from_paths(None, Some(&directory));
+        all.certs.extend(found.certs);
+        all.errors.extend(found.errors);
     }
     all
 }
@@ -110,24 +143,6 @@ fn read_system(system: &SystemStore) -> Result<RootCertStore> {
         store.add_parsable_certificates(CertificateDer::pem_slice_iter(&pem).flatten());
     }
     Ok(store)
-}
-
-/// Where the platform has them. The host has looked at the environment.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-fn read_platform() -> CertificateResult {
-    let found = openssl_probe::probe();
-    let mut read = load_certs_from_paths(found.cert_file.as_deref(), None);
-    for directory in &found.cert_dir {
-        let more = load_certs_from_paths(None, Some(directory));
-        read.certs.extend(more.certs);
-        read.errors.extend(more.errors);
-    }
-    read
-}
-
-#[cfg(not(all(unix, not(target_vendor = "apple"))))]
-fn read_platform() -> CertificateResult {
-    rustls_native_certs::load_native_certs()
 }
 
 #[cfg(test)]

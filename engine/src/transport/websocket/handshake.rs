@@ -51,7 +51,7 @@ pub(in crate::transport) async fn open<S: AsyncRead + AsyncWrite + Unpin>(
             "{at} answered the request for a WebSocket with HTTP {status}{said}"
         ));
         return Err(match response.status {
-            401 | 403 => failure.of_login(),
+            401 | 403 => failure.as_refusal(),
             _ => failure,
         });
     }

@@ -55,7 +55,10 @@ async fn each_part_of_the_profile_makes_a_configuration_of_its_own() {
         profile(&authority, |options| {
             options.tls.alpn_protocols = Some(Vec::new());
         }),
-        profile(&authority, |options| options.tls.key_log = true),
+        TlsProfile {
+            logs_keys: true,
+            ..profile(&authority, |_| {})
+        },
         with(&one),
         with(&other),
     ];
