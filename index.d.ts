@@ -147,9 +147,8 @@ export interface WebSocketOptions {
    */
   credentialsIn?: 'connect' | 'query' | 'headers'
   /**
-   * Further headers of the request; one named `host` replaces the default. Values are treated as secrets, but for `accept`, `host`,
-   * `origin` and `user-agent`: no error, log
-   * record or inspection shows them. ASCII without line breaks, at most 8,192 bytes each. Refused with
+   * Further headers of the request; one named `host` replaces the default. Values are treated as secrets, but for
+   * `accept`, `host`, `origin` and `user-agent`: no error, log record or inspection shows them. ASCII without line breaks, at most 8,192 bytes each. Refused with
    * `ERR_INVALID_OPTION`: a name that HTTP does not allow or that is given twice, and those that the handshake sets
    * itself (`connection`, `upgrade`, `sec-websocket-*`, `content-length`, `transfer-encoding`).
    */
