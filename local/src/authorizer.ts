@@ -1,8 +1,16 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { validateAnswer, InvalidAnswer, type AuthorizerAnswer, type Grant } from './authorizer-answer'
+import {
+  answerWarnings,
+  validateAnswer,
+  InvalidAnswer,
+  type AuthorizerAnswer,
+  type Grant,
+} from './authorizer-answer'
 import { createAuthorizerEvent, type AuthorizerEvent, type AuthorizerRequest } from './authorizer-event'
+import { createHandler, type HandlerSource } from './create-handler'
 import { appendBounded, type Journal } from './events'
-import { HandlerTimeout, invoke, type LambdaFunction } from './lambda'
+import { HandlerFault, HandlerTimeout, invoke, type Handler } from './handler'
+import { HandlerJournal, shortenStack } from './handler-journal'
 import type { Limits } from './limits'
 import { isObject, meantOption, unknownMembers } from './options'
 import { Refusal } from './refusal'
@@ -10,7 +18,7 @@ import { checkSignature } from './signature'
 import { AUTHORIZER_NAME, AUTHORIZER_SIGNATURE, type Parameters } from './user-name'
 
 /** An authorizer as `aws iot create-authorizer` takes it, with the function itself in place of its ARN. */
-export interface Authorizer extends LambdaFunction {
+export interface Authorizer extends HandlerSource {
   /** The parameter that carries the token; required unless signing is disabled. */
   tokenKeyName?: string
   /** Key name -> PEM ("BEGIN PUBLIC KEY"); a token may be signed by any of them. */
@@ -52,11 +60,26 @@ export class Authorizers {
 
   constructor(options: AuthorizersOptions) {
     this.#options = options
-    this.#table = new Map(Object.entries(options.authorizers).map(([name, a]) => [name, register(name, a)]))
+    this.#table = new Map(
+      Object.entries(options.authorizers).map(([name, a]) => [name, register(name, a, options)]),
+    )
     const { defaultAuthorizer } = options
     if (defaultAuthorizer !== undefined && !this.#table.has(defaultAuthorizer)) {
       throw new TypeError(`defaultAuthorizer: there is no authorizer "${defaultAuthorizer}"`)
     }
+  }
+
+  /** Loads what there is to load; rejects, and leaves nothing running, if one handler cannot be used. */
+  async start(): Promise<void> {
+    const starts = [...this.#table.values()].map(({ handler }) => handler.start())
+    const failed = (await Promise.allSettled(starts)).find(({ status }) => status === 'rejected')
+    if (failed === undefined) return
+    await this.close()
+    throw (failed as PromiseRejectedResult).reason
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#table.values()].map(({ handler }) => handler.close()))
   }
 
   /** Resolves with a grant or rejects with a Refusal. `parameters` are those of the user name. */
@@ -117,45 +140,61 @@ export class Authorizers {
     const { region, accountId, limits, journal } = this.#options
     const invocation: HandlerInvocation = { authorizer: name, event }
     appendBounded(this.invocations, invocation, limits.recordedEntries)
-    const record = (outcome: 'authenticated' | 'denied' | 'failed', rule?: string, message?: string): void =>
+    const { journal: handlerJournal } = authorizer
+    const about = {
+      connectionId: event.connectionMetadata.id,
+      ...(event.protocolData.mqtt?.clientId !== undefined && { clientId: event.protocolData.mqtt.clientId }),
+      authorizerName: name,
+    }
+    const hide = (text: string): string => redact(text, event)
+    const record = (outcome: 'authenticated' | 'denied' | 'failed', failure: Partial<Failure> = {}): void =>
       journal.record({
         type: 'authorizer-answered',
-        connectionId: event.connectionMetadata.id,
-        ...(event.protocolData.mqtt?.clientId !== undefined && {
-          clientId: event.protocolData.mqtt.clientId,
-        }),
-        authorizerName: name,
+        ...about,
         signatureVerified: event.signatureVerified,
         outcome,
-        ...(rule !== undefined && { rule }),
-        ...(message !== undefined && { message }),
+        ...failure,
       })
 
     try {
+      const log = handlerJournal.callLog(about, hide)
       const timeoutMs = limits.handlerTimeoutMs
-      invocation.response = await invoke(authorizer, event, { name, region, accountId, timeoutMs })
-      const answer = validateAnswer(invocation.response)
+      invocation.response = await invoke(authorizer.handler, event, {
+        name,
+        region,
+        accountId,
+        timeoutMs,
+        log,
+      })
+      const certificateId = (event.protocolData.tls as { principalId?: string } | undefined)?.principalId
+      const answer = validateAnswer(invocation.response, certificateId)
+      for (const warning of answerWarnings(invocation.response)) {
+        handlerJournal.warnOnce(hide(`authorizer "${name}": ${warning}`), about)
+      }
       record(answer.isAuthenticated ? 'authenticated' : 'denied')
       return answer
     } catch (error) {
-      const { rule, message: described } = describe(error as Error)
-      const message = redact(described, event)
+      const { rule, message: described, stack } = describe(error as Error)
+      const message = hide(described)
       if (!(error instanceof InvalidAnswer)) invocation.error = error as Error
-      record('failed', rule, message)
+      record('failed', { rule, message, ...(stack !== undefined && { stack: hide(stack) }) })
       throw new Refusal('authorizer', rule, `authorizer "${name}": ${message}`)
     }
   }
 }
 
-interface Registered extends LambdaFunction {
+interface Registered {
+  handler: Handler
+  journal: HandlerJournal
   tokenKeyName: string | undefined
   keys: ReadonlyMap<string, KeyObject>
   signingDisabled: boolean
   status: 'ACTIVE' | 'INACTIVE'
 }
 
-function register(name: string, authorizer: Authorizer): Registered {
-  if (!isObject(authorizer)) throw new TypeError(`authorizers["${name}"] must be an object with a handler`)
+function register(name: string, authorizer: Authorizer, options: AuthorizersOptions): Registered {
+  if (!isObject(authorizer as unknown))
+    throw new TypeError(`authorizers["${name}"] must be an object with a handler`)
   const { tokenKeyName, tokenSigningPublicKeys = {}, signingDisabled = false, status = 'ACTIVE' } = authorizer
   const unknown = unknownMembers(authorizer)
   const check = (valid: boolean, problem: string): void => {
@@ -166,7 +205,8 @@ function register(name: string, authorizer: Authorizer): Registered {
     const meant = meantOption(member)
     check(meant === undefined, `there is no option "${member}"; did you mean ${meant}?`)
   }
-  check(typeof authorizer.handler === 'function', 'handler must be a function')
+  const journal = new HandlerJournal(name, options.journal)
+  const handler = newHandler(name, authorizer, options, journal)
   check(status === 'ACTIVE' || status === 'INACTIVE', 'status must be "ACTIVE" or "INACTIVE"')
   if (tokenKeyName !== undefined) {
     check(/^[a-zA-Z0-9_-]{1,128}$/.test(tokenKeyName), 'tokenKeyName is 1 to 128 letters, digits, "_" or "-"')
@@ -183,8 +223,27 @@ function register(name: string, authorizer: Authorizer): Registered {
         (unknown.length > 0 ? ` (no options: ${unknown.join(', ')})` : ''),
     )
   }
-  const handler = authorizer.handler.bind(authorizer)
-  return { handler, tokenKeyName, keys, signingDisabled, status }
+  return { handler, journal, tokenKeyName, keys, signingDisabled, status }
+}
+
+function newHandler(
+  name: string,
+  authorizer: Authorizer,
+  { region, accountId }: AuthorizersOptions,
+  journal: HandlerJournal,
+): Handler {
+  try {
+    return createHandler(authorizer, {
+      name,
+      region,
+      accountId,
+      log: (stream, text) => journal.output(stream, text),
+      onReload: (files) => journal.reloaded(files),
+      onWarning: (message, stack) => journal.warn(message, stack),
+    })
+  } catch (error) {
+    throw new TypeError(`authorizers["${name}"]: ${(error as Error).message}`, { cause: error })
+  }
 }
 
 function readPublicKey(pem: string, where: string): KeyObject {
@@ -218,10 +277,18 @@ function verifyToken(
   return true
 }
 
-function describe(error: Error): { rule: string; message: string } {
+interface Failure {
+  rule: string
+  message: string
+  stack?: string
+}
+
+function describe(error: Error): Failure {
   if (error instanceof InvalidAnswer) return { rule: error.rule, message: error.message }
   if (error instanceof HandlerTimeout) return { rule: 'handler-timeout', message: error.message }
-  return { rule: 'handler-error', message: `the handler failed: ${error.message}` }
+  if (error instanceof HandlerFault) return { rule: error.rule, message: error.message }
+  const stack = error.stack === undefined ? {} : { stack: shortenStack(error.stack) }
+  return { rule: 'handler-error', message: `the handler failed: ${error.message}`, ...stack }
 }
 
 /**
@@ -235,8 +302,8 @@ function redact(message: string, { token, protocolData: { mqtt } }: AuthorizerEv
     password,
     password && Buffer.from(password, 'base64').toString(),
     ...secretParameters(mqtt?.username ?? ''),
-  ]
-  return secrets.reduce<string>((text, secret) => (secret ? conceal(text, secret) : text), message)
+  ].flatMap((secret) => (secret ? [secret, JSON.stringify(secret).slice(1, -1)] : []))
+  return secrets.reduce(conceal, message)
 }
 
 /** Token and signature, as they were written and as they are read. */
@@ -261,6 +328,7 @@ function decode(value: string): string {
 /** Long answers are shown up to an ellipsis, which may cut a secret short. */
 function conceal(text: string, secret: string): string {
   let concealed = text.replaceAll(secret, '***')
+  if (!concealed.includes('...')) return concealed
   for (let length = Math.min(secret.length, 77) - 1; length > 2; length--) {
     concealed = concealed.replaceAll(`${secret.slice(0, length)}...`, '***...')
   }

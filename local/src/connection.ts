@@ -384,7 +384,7 @@ export class Connection implements PacketListener, SessionLink {
 
 /** An event as a connection writes it: which connection it is about goes without saying. */
 export type ConnectionEvent = WithoutConnection<NewEvent>
-type WithoutConnection<E> = E extends { connectionId: string } ? Omit<E, 'connectionId'> : never
+type WithoutConnection<E> = E extends { connectionId?: string } ? Omit<E, 'connectionId'> : never
 
 export const createOrigin = (remoteAddress: string | undefined): Origin => ({
   connectionId: randomUUID(),

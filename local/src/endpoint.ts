@@ -86,7 +86,11 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
   const names = [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames]
   const credentials = createServerCredentials([...names, '127.0.0.1', '::1'])
   const frontDoor = new FrontDoor({ credentials, serverNames: names, services })
-  const port = await frontDoor.listen(wantedPort, host)
+  await authorizers.start()
+  const port = await frontDoor.listen(wantedPort, host).catch(async (error: unknown) => {
+    await authorizers.close()
+    throw error
+  })
   const directory = await mkdtemp(join(tmpdir(), 'custom-authorizer-local-'))
   const caFile = join(directory, 'ca.pem')
   await writeFile(caFile, credentials.ca)
@@ -94,6 +98,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
   let closing: Promise<void> | undefined
   const close = async (): Promise<void> => {
     await frontDoor.close()
+    await authorizers.close()
     broker.clear()
     await rm(directory, { recursive: true, force: true })
   }

@@ -12,6 +12,8 @@ export type LocalEvent =
   | Receive
   | Dropped
   | Ignored
+  | HandlerLog
+  | HandlerReloaded
   | Warning
   | Disconnected
 
@@ -42,6 +44,28 @@ export interface AuthorizerAnswered extends EventBase {
   /** For `failed`: the rule that the answer broke. */
   rule?: string
   message?: string
+  /** For `handler-error`: where the handler failed. */
+  stack?: string
+}
+
+/** What a handler that is a module printed; no connection is named if it did so outside of any call. */
+export interface HandlerLog {
+  type: 'handler-log'
+  time: number
+  connectionId?: string
+  clientId?: string
+  authorizerName: string
+  stream: 'stdout' | 'stderr'
+  text: string
+}
+
+/** The next connection gets the new code of this authorizer's module. */
+export interface HandlerReloaded {
+  type: 'handler-reloaded'
+  time: number
+  authorizerName: string
+  /** What changed. */
+  files: string[]
 }
 
 export interface Connected extends EventBase {
@@ -115,9 +139,12 @@ export interface Ignored extends EventBase {
 }
 
 /** Nothing failed, but it would probably not do what its author meant. */
-export interface Warning extends EventBase {
+export interface Warning extends Partial<Pick<EventBase, 'connectionId' | 'clientId'>> {
   type: 'warning'
+  time: number
+  authorizerName?: string
   message: string
+  stack?: string
 }
 
 /** IoT Core's names from its lifecycle events. */

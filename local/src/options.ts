@@ -26,7 +26,15 @@ const OPTIONS = [
   'log',
 ]
 
-const AUTHORIZER_OPTIONS = ['handler', 'tokenKeyName', 'tokenSigningPublicKeys', 'signingDisabled', 'status']
+const AUTHORIZER_OPTIONS = [
+  'handler',
+  'module',
+  'lambda',
+  'tokenKeyName',
+  'tokenSigningPublicKeys',
+  'signingDisabled',
+  'status',
+]
 
 /** The members of an authorizer that are no option. */
 export function unknownMembers(authorizer: object): string[] {
