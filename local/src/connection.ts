@@ -5,10 +5,12 @@ import type { Authenticated, Authorizers } from './authorizer'
 import type { Broker } from './broker'
 import { grantedProperties, readConnect, readProtocolVersion, type ConnectRequest } from './connect-request'
 import type { DisconnectReason, Dropped, Journal, NewEvent } from './events'
+import { FaultEnd, FaultStream } from './fault-stream'
+import type { FaultRegistry } from './faults'
 import type { FramingError } from './framing'
 import type { Limits } from './limits'
 import { createMessage, readNumber, remainingExpiry, type Message } from './message'
-import { PacketStream, type PacketListener } from './packet-stream'
+import type { PacketListener } from './packet-stream'
 import { explainDecision, Policy, type Decision } from './policy'
 import {
   KEEP_ALIVE_TIMEOUT,
@@ -37,6 +39,7 @@ export interface ConnectionServices {
   journal: Journal
   authorizers: Authorizers
   broker: Broker
+  faults: FaultRegistry
 }
 
 /** What the front door knows about a stream of MQTT bytes. */
@@ -44,6 +47,8 @@ export interface Origin {
   connectionId: string
   serverName?: string
   remoteAddress: string
+  /** The socket under the stream of MQTT bytes, where that is another one. */
+  socket?: Duplex
   /** Turned away already; CONNECT is awaited only to answer it with the reason. */
   refusal?: Refusal
 }
@@ -52,7 +57,7 @@ export interface Origin {
 export class Connection implements PacketListener, SessionLink {
   readonly #services: ConnectionServices
   readonly #origin: Origin
-  readonly #stream: PacketStream
+  readonly #stream: FaultStream
   #state: 'awaiting-connect' | 'authorizing' | 'open' | 'closed' = 'awaiting-connect'
   /** Until CONNECT is complete the time limit for it; afterwards keep-alive. */
   #timer: NodeJS.Timeout
@@ -69,7 +74,7 @@ export class Connection implements PacketListener, SessionLink {
       this.#refuse(new Refusal('connect', 'connect-timeout', `no CONNECT within ${connectTimeoutMs} ms`))
     }, connectTimeoutMs)
     this.#timer.unref()
-    this.#stream = new PacketStream(stream, services.limits, this)
+    this.#stream = new FaultStream(stream, origin, services, this)
   }
 
   /** The endpoint closes. */
@@ -107,6 +112,11 @@ export class Connection implements PacketListener, SessionLink {
   }
 
   onClose(error: Error | undefined): void {
+    if (error instanceof FaultEnd) {
+      if (this.#state === 'open') this.#close(error.disconnectReason, error.message)
+      else this.#refuse(new Refusal('connect', 'fault', error.message))
+      return
+    }
     const message = `the client closed the connection${error === undefined ? '' : `: ${error.message}`}`
     if (this.#state === 'open') this.#close('CONNECTION_LOST', message)
     else if (this.#state !== 'closed') {
@@ -188,6 +198,7 @@ export class Connection implements PacketListener, SessionLink {
     this.#stream.setProtocolVersion(readProtocolVersion(packet))
     if (this.#origin.refusal !== undefined) throw this.#origin.refusal
     const request = (this.#request = readConnect(packet, limits))
+    this.#stream.identify(request.clientId)
     const { username, password, clientId, clientIdAssigned } = request
     const authenticated = await authorizers.authenticate(
       {

@@ -5,8 +5,12 @@ import { join } from 'node:path'
 import { Authorizers, type Authorizer, type HandlerInvocation } from './authorizer'
 import { Broker } from './broker'
 import { createServerCredentials } from './certificates'
+import type { Clock } from './clock'
 import type { ConnectionServices, Profile } from './connection'
+import type { ConnectionHandle } from './connection-handle'
 import { Journal, type LocalEvent } from './events'
+import type { Fault } from './fault'
+import { FaultRegistry, type Faults } from './faults'
 import { FrontDoor } from './front-door'
 import { IOT_CORE_LIMITS, type Limits } from './limits'
 import { checkOptions } from './options'
@@ -33,6 +37,10 @@ export interface LocalEndpointOptions {
   profile?: Profile
   /** Numbers to use in place of IoT Core's. */
   limits?: Partial<Limits>
+  /** What goes wrong, from the start; `LocalEndpoint.faults` adds more. */
+  faults?: Fault[]
+  /** Where time comes from, by default the machine. */
+  clock?: Clock
   /** Called with each event as it happens. */
   log?: (event: LocalEvent) => void
 }
@@ -50,6 +58,10 @@ export interface LocalEndpoint extends AsyncDisposable {
   readonly invocations: readonly HandlerInvocation[]
   /** What happened, in order. Holds no secrets. */
   readonly events: readonly LocalEvent[]
+  /** For tests: what goes wrong at which packet. */
+  readonly faults: Faults
+  /** For tests: the MQTT connections of this moment, accepted or not yet, the oldest first. */
+  readonly connections: readonly ConnectionHandle[]
   /** Calls an authorizer without a connection, as `aws iot test-invoke-authorizer` does. */
   testInvokeAuthorizer(invocation: TestInvocation): Promise<TestInvocationResult>
   /** Disconnects everybody and stops listening. */
@@ -73,6 +85,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
   if (profile !== 'aws' && profile !== 'friendly') throw new TypeError('profile must be "aws" or "friendly"')
   const limits: Limits = { ...IOT_CORE_LIMITS, ...options.limits }
   const journal = new Journal(limits.recordedEntries, options.log)
+  const faults = new FaultRegistry(journal, options.faults, options.clock)
   const authorizers = new Authorizers({
     authorizers: table,
     defaultAuthorizer,
@@ -82,7 +95,16 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     journal,
   })
   const broker = new Broker(limits)
-  const services: ConnectionServices = { profile, region, accountId, limits, journal, authorizers, broker }
+  const services: ConnectionServices = {
+    profile,
+    region,
+    accountId,
+    limits,
+    journal,
+    authorizers,
+    broker,
+    faults,
+  }
   const names = [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames]
   const credentials = createServerCredentials([...names, '127.0.0.1', '::1'])
   const frontDoor = new FrontDoor({ credentials, serverNames: names, services })
@@ -99,6 +121,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
   const close = async (): Promise<void> => {
     await frontDoor.close()
     await authorizers.close()
+    faults.close()
     broker.clear()
     await rm(directory, { recursive: true, force: true })
   }
@@ -109,6 +132,10 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     ca: credentials.ca,
     invocations: authorizers.invocations,
     events: journal.events,
+    faults,
+    get connections() {
+      return faults.connections
+    },
     testInvokeAuthorizer: (invocation) => testInvokeAuthorizer(authorizers, randomUUID(), invocation),
     close: () => (closing ??= close()),
     [Symbol.asyncDispose]: () => (closing ??= close()),

@@ -1,3 +1,4 @@
+import type { FaultActionName, FaultDirection } from './fault'
 import type { Decision } from './policy'
 import type { RefusalStage } from './refusal'
 
@@ -15,6 +16,7 @@ export type LocalEvent =
   | HandlerLog
   | HandlerReloaded
   | Warning
+  | FaultApplied
   | Disconnected
 
 interface EventBase {
@@ -145,6 +147,16 @@ export interface Warning extends Partial<Pick<EventBase, 'connectionId' | 'clien
   authorizerName?: string
   message: string
   stack?: string
+}
+
+/** Something went wrong because a test wanted it: a fault, or an action on a connection. */
+export interface FaultApplied extends EventBase {
+  type: 'fault'
+  /** The packet that a fault was applied to; none for an action on a connection. */
+  packet?: string
+  direction?: FaultDirection
+  action: FaultActionName | 'pause' | 'resume' | 'send'
+  message: string
 }
 
 /** IoT Core's names from its lifecycle events. */

@@ -52,6 +52,8 @@ export class FrontDoor {
     })
     this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
       this.#recordRefusal(createOrigin(socket.remoteAddress), describeTlsError(error))
+      // Node leaves that socket open; in other cases the alert is still on its way.
+      if (error.code === 'ERR_TLS_HANDSHAKE_TIMEOUT') socket.destroy()
     })
   }
 

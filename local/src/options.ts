@@ -23,6 +23,8 @@ const OPTIONS = [
   'accountId',
   'profile',
   'limits',
+  'clock',
+  'faults',
   'log',
 ]
 
