@@ -15,7 +15,9 @@ import type { Limits } from './limits'
 import { isObject, meantOption, unknownMembers } from './options'
 import { Refusal } from './refusal'
 import { checkSignature } from './signature'
-import { AUTHORIZER_NAME, AUTHORIZER_SIGNATURE, type Parameters } from './user-name'
+import { Credentials } from './credentials'
+import { concealSecrets } from './secrets'
+import { AUTHORIZER_NAME, AUTHORIZER_SIGNATURE } from './user-name'
 
 /** An authorizer as `aws iot create-authorizer` takes it, with the function itself in place of its ARN. */
 export interface Authorizer extends HandlerSource {
@@ -82,12 +84,22 @@ export class Authorizers {
     await Promise.all([...this.#table.values()].map(({ handler }) => handler.close()))
   }
 
-  /** Resolves with a grant or rejects with a Refusal. `parameters` are those of the user name. */
-  async authenticate(request: AuthorizerRequest, parameters: Parameters): Promise<Authenticated> {
-    const { name, authorizer } = this.#find(parameters.get(AUTHORIZER_NAME))
-    const token =
-      (authorizer.tokenKeyName && parameters.get(authorizer.tokenKeyName.toLowerCase())) || undefined
-    const signatureVerified = verifyToken(name, authorizer, token, parameters.get(AUTHORIZER_SIGNATURE))
+  /** Resolves with a grant or rejects with a Refusal. */
+  async authenticate(request: AuthorizerRequest): Promise<Authenticated> {
+    const credentials = new Credentials(request)
+    const { name, authorizer } = this.#find(credentials.find(AUTHORIZER_NAME)?.value, request)
+    const { tokenKeyName } = authorizer
+    for (const key of [AUTHORIZER_NAME, AUTHORIZER_SIGNATURE, ...(tokenKeyName ? [tokenKeyName] : [])]) {
+      const message = credentials.disagreement(key)
+      if (message !== undefined) this.#warn(request, message)
+    }
+    const token = tokenKeyName === undefined ? undefined : credentials.find(tokenKeyName)?.value
+    const signature = credentials.find(AUTHORIZER_SIGNATURE)
+    if (!authorizer.signingDisabled && signature?.carrier === 'header' && signature.value.includes('%')) {
+      const message = `authorizer "${name}": the signature in the header is percent-encoded; there it is sent raw`
+      throw new Refusal('signature', 'signature-not-base64', message)
+    }
+    const signatureVerified = verifyToken(name, authorizer, token, signature?.value)
     const event = createAuthorizerEvent(request, token, signatureVerified)
     const answer = await this.#ask(name, authorizer, event)
     if (!answer.isAuthenticated) {
@@ -107,19 +119,38 @@ export class Authorizers {
     signature: string | undefined,
     request: AuthorizerRequest,
   ): Promise<AuthorizerAnswer> {
-    const { name, authorizer } = this.#find(named)
+    const { name, authorizer } = this.#find(named, request)
     const signatureVerified = verifyToken(name, authorizer, token, signature)
     return this.#ask(name, authorizer, createAuthorizerEvent(request, token, signatureVerified))
   }
 
-  #find(named: string | undefined): { name: string; authorizer: Registered } {
-    const name = named || this.#options.defaultAuthorizer
+  #warn({ connectionId, mqtt }: AuthorizerRequest, message: string): void {
+    const clientId = mqtt?.clientId
+    const { journal } = this.#options
+    journal.record({ type: 'warning', connectionId, ...(clientId !== undefined && { clientId }), message })
+  }
+
+  #find(
+    named: string | undefined,
+    { domain, serverName, http }: AuthorizerRequest,
+  ): { name: string; authorizer: Registered } {
+    const fallback = domain?.defaultAuthorizer ?? this.#options.defaultAuthorizer
+    const name = named || fallback
     const known = [...this.#table.keys()].join(', ')
     if (name === undefined) {
+      const elsewhere = http === undefined ? '' : ', nor have the query string and the headers'
       throw new Refusal(
         'authorizer',
         'no-authorizer',
-        `the user name has no parameter ${AUTHORIZER_NAME} after its last "?", and no default authorizer is set`,
+        `the user name has no parameter ${AUTHORIZER_NAME} after its last "?"${elsewhere}, and no default authorizer is set`,
+      )
+    }
+    if (domain?.allowAuthorizerOverride === false && name !== fallback) {
+      throw new Refusal(
+        'authorizer',
+        'authorizer-override',
+        `the client names authorizer "${name}", but the domain ${serverName === undefined ? '' : `"${serverName}" `}` +
+          `allows none but its default "${fallback}" (allowAuthorizerOverride: false)`,
       )
     }
     const authorizer = this.#table.get(name)
@@ -146,7 +177,7 @@ export class Authorizers {
       ...(event.protocolData.mqtt?.clientId !== undefined && { clientId: event.protocolData.mqtt.clientId }),
       authorizerName: name,
     }
-    const hide = (text: string): string => redact(text, event)
+    const hide = (text: string): string => concealSecrets(text, event)
     const record = (outcome: 'authenticated' | 'denied' | 'failed', failure: Partial<Failure> = {}): void =>
       journal.record({
         type: 'authorizer-answered',
@@ -166,8 +197,7 @@ export class Authorizers {
         timeoutMs,
         log,
       })
-      const certificateId = (event.protocolData.tls as { principalId?: string } | undefined)?.principalId
-      const answer = validateAnswer(invocation.response, certificateId)
+      const answer = validateAnswer(invocation.response, event.protocolData.tls?.principalId)
       for (const warning of answerWarnings(invocation.response)) {
         handlerJournal.warnOnce(hide(`authorizer "${name}": ${warning}`), about)
       }
@@ -289,48 +319,4 @@ function describe(error: Error): Failure {
   if (error instanceof HandlerFault) return { rule: error.rule, message: error.message }
   const stack = error.stack === undefined ? {} : { stack: shortenStack(error.stack) }
   return { rule: 'handler-error', message: `the handler failed: ${error.message}`, ...stack }
-}
-
-/**
- * A handler may put what it was given into its error or answer; events and CONNACK reasons must not repeat secrets.
- * The user name before its "?" and the client id are none.
- */
-function redact(message: string, { token, protocolData: { mqtt } }: AuthorizerEvent): string {
-  const password = mqtt?.password
-  const secrets = [
-    token,
-    password,
-    password && Buffer.from(password, 'base64').toString(),
-    ...secretParameters(mqtt?.username ?? ''),
-  ].flatMap((secret) => (secret ? [secret, JSON.stringify(secret).slice(1, -1)] : []))
-  return secrets.reduce(conceal, message)
-}
-
-/** Token and signature, as they were written and as they are read. */
-function secretParameters(username: string): string[] {
-  return username
-    .split(/[?&]/)
-    .slice(1)
-    .flatMap((parameter) => {
-      const [, key = '', value = parameter] = /^([^=]*)=(.*)$/s.exec(parameter) ?? []
-      return key.toLowerCase() === AUTHORIZER_NAME ? [] : [value, decode(value)]
-    })
-}
-
-function decode(value: string): string {
-  try {
-    return decodeURIComponent(value)
-  } catch {
-    return value
-  }
-}
-
-/** Long answers are shown up to an ellipsis, which may cut a secret short. */
-function conceal(text: string, secret: string): string {
-  let concealed = text.replaceAll(secret, '***')
-  if (!concealed.includes('...')) return concealed
-  for (let length = Math.min(secret.length, 77) - 1; length > 2; length--) {
-    concealed = concealed.replaceAll(`${secret.slice(0, length)}...`, '***...')
-  }
-  return concealed
 }

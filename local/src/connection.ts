@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { IConnackPacket, IConnectPacket, IDisconnectPacket, Packet } from 'mqtt-packet'
 import type { Authenticated, Authorizers } from './authorizer'
+import type { AuthorizerRequest } from './authorizer-event'
 import type { Broker } from './broker'
 import { grantedProperties, readConnect, readProtocolVersion, type ConnectRequest } from './connect-request'
 import type { DisconnectReason, Dropped, Journal, NewEvent } from './events'
@@ -25,7 +26,7 @@ import {
 import { Refusal } from './refusal'
 import { RequestHandler } from './request-handler'
 import type { Delivery, Session, SessionLink } from './session'
-import { parseUserName } from './user-name'
+import { StreamEnd } from './stream-end'
 
 /** How IoT Core itself refuses, or with a reason wherever the protocol has room for one. */
 export type Profile = 'aws' | 'friendly'
@@ -43,12 +44,12 @@ export interface ConnectionServices {
 }
 
 /** What the front door knows about a stream of MQTT bytes. */
-export interface Origin {
-  connectionId: string
-  serverName?: string
+export interface Origin extends Omit<AuthorizerRequest, 'mqtt'> {
   remoteAddress: string
   /** The socket under the stream of MQTT bytes, where that is another one. */
   socket?: Duplex
+  /** What the front door has left of the time for CONNECT. */
+  connectWithinMs?: number
   /** Turned away already; CONNECT is awaited only to answer it with the reason. */
   refusal?: Refusal
 }
@@ -72,7 +73,7 @@ export class Connection implements PacketListener, SessionLink {
     const { connectTimeoutMs } = services.limits
     this.#timer = setTimeout(() => {
       this.#refuse(new Refusal('connect', 'connect-timeout', `no CONNECT within ${connectTimeoutMs} ms`))
-    }, connectTimeoutMs)
+    }, origin.connectWithinMs ?? connectTimeoutMs)
     this.#timer.unref()
     this.#stream = new FaultStream(stream, origin, services, this)
   }
@@ -117,11 +118,16 @@ export class Connection implements PacketListener, SessionLink {
       else this.#refuse(new Refusal('connect', 'fault', error.message))
       return
     }
-    const message = `the client closed the connection${error === undefined ? '' : `: ${error.message}`}`
-    if (this.#state === 'open') this.#close('CONNECTION_LOST', message)
-    else if (this.#state !== 'closed') {
+    const ended = error instanceof StreamEnd ? error : undefined
+    const message =
+      ended?.message ?? `the client closed the connection${error === undefined ? '' : `: ${error.message}`}`
+    const reason = ended?.disconnectReason ?? 'CONNECTION_LOST'
+    if (this.#state === 'open') {
+      this.#close(reason, message, undefined, reason !== 'CLIENT_INITIATED_DISCONNECT')
+    } else if (this.#state !== 'closed') {
       const when = this.#state === 'awaiting-connect' ? 'before it sent CONNECT' : 'while it was authorized'
-      this.#refuse(this.#origin.refusal ?? new Refusal('connect', 'connection-lost', `${message} ${when}`))
+      const rule = reason === 'CLIENT_ERROR' ? 'websocket-violation' : 'connection-lost'
+      this.#refuse(this.#origin.refusal ?? new Refusal('connect', rule, `${message} ${when}`))
     }
   }
 
@@ -200,18 +206,14 @@ export class Connection implements PacketListener, SessionLink {
     const request = (this.#request = readConnect(packet, limits))
     this.#stream.identify(request.clientId)
     const { username, password, clientId, clientIdAssigned } = request
-    const authenticated = await authorizers.authenticate(
-      {
-        connectionId: this.#origin.connectionId,
-        ...(this.#origin.serverName !== undefined && { serverName: this.#origin.serverName }),
-        mqtt: {
-          ...(username !== undefined && { username }),
-          ...(password !== undefined && { password }),
-          ...(!clientIdAssigned && { clientId }),
-        },
+    const authenticated = await authorizers.authenticate({
+      ...this.#origin,
+      mqtt: {
+        ...(username !== undefined && { username }),
+        ...(password !== undefined && { password }),
+        ...(!clientIdAssigned && { clientId }),
       },
-      parseUserName(username ?? '').parameters,
-    )
+    })
     // The client may have gone while its authorizer was thinking.
     if (this.#state !== 'authorizing') return
     this.#open(request, authenticated)

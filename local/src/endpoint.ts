@@ -11,6 +11,8 @@ import type { ConnectionHandle } from './connection-handle'
 import { Journal, type LocalEvent } from './events'
 import type { Fault } from './fault'
 import { FaultRegistry, type Faults } from './faults'
+import { checkDomains, Domains, type Domain } from './domains'
+import { exposureWarnings } from './exposure'
 import { FrontDoor } from './front-door'
 import { IOT_CORE_LIMITS, type Limits } from './limits'
 import { checkOptions } from './options'
@@ -21,6 +23,8 @@ export interface LocalEndpointOptions {
   authorizers: Record<string, Authorizer>
   /** Used for a CONNECT that names no authorizer. */
   defaultAuthorizer?: string
+  /** Settings by server name (SNI). */
+  domains?: Record<string, Domain>
   /** 0, the default, lets the system choose. */
   port?: number
   /** The address to listen on, by default 127.0.0.1. */
@@ -62,6 +66,8 @@ export interface LocalEndpoint extends AsyncDisposable {
   readonly faults: Faults
   /** For tests: the MQTT connections of this moment, accepted or not yet, the oldest first. */
   readonly connections: readonly ConnectionHandle[]
+  /** What its owner should know about the way it was started; each is a `warning` event too. */
+  readonly warnings: readonly string[]
   /** Calls an authorizer without a connection, as `aws iot test-invoke-authorizer` does. */
   testInvokeAuthorizer(invocation: TestInvocation): Promise<TestInvocationResult>
   /** Disconnects everybody and stops listening. */
@@ -75,6 +81,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
   const {
     authorizers: table,
     defaultAuthorizer,
+    domains: domainTable = {},
     port: wantedPort = 0,
     host = '127.0.0.1',
     hostNames = [],
@@ -94,6 +101,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     limits,
     journal,
   })
+  checkDomains(domainTable, Object.keys(table), defaultAuthorizer)
   const broker = new Broker(limits)
   const services: ConnectionServices = {
     profile,
@@ -105,14 +113,16 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     broker,
     faults,
   }
-  const names = [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames]
-  const credentials = createServerCredentials([...names, '127.0.0.1', '::1'])
-  const frontDoor = new FrontDoor({ credentials, serverNames: names, services })
+  const domains = new Domains(domainTable, [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames])
+  const credentials = createServerCredentials([...domains.names, '127.0.0.1', '::1'])
+  const frontDoor = new FrontDoor({ credentials, domains, services })
   await authorizers.start()
-  const port = await frontDoor.listen(wantedPort, host).catch(async (error: unknown) => {
+  const { port, address } = await frontDoor.listen(wantedPort, host).catch(async (error: unknown) => {
     await authorizers.close()
     throw error
   })
+  const warnings = exposureWarnings(address, port)
+  for (const message of warnings) journal.record({ type: 'warning', message })
   const directory = await mkdtemp(join(tmpdir(), 'custom-authorizer-local-'))
   const caFile = join(directory, 'ca.pem')
   await writeFile(caFile, credentials.ca)
@@ -136,6 +146,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     get connections() {
       return faults.connections
     },
+    warnings,
     testInvokeAuthorizer: (invocation) => testInvokeAuthorizer(authorizers, randomUUID(), invocation),
     close: () => (closing ??= close()),
     [Symbol.asyncDispose]: () => (closing ??= close()),

@@ -140,7 +140,7 @@ export interface Ignored extends EventBase {
   message: string
 }
 
-/** Nothing failed, but it would probably not do what its author meant. */
+/** Nothing failed, but it would probably not do what its author meant. About the endpoint itself, there is no connection. */
 export interface Warning extends Partial<Pick<EventBase, 'connectionId' | 'clientId'>> {
   type: 'warning'
   time: number

@@ -23,6 +23,12 @@ export interface Limits {
 
   /** From the TCP accept to a complete CONNECT. */
   connectTimeoutMs: number
+  /** TCP connections at a time, whatever they are for; a further one is closed as it comes. */
+  connections: number
+  /** The header of the request that opens a WebSocket, its query string included. */
+  httpHeaderBytes: number
+  /** A WebSocket message, which may hold several MQTT packets. */
+  webSocketMessageBytes: number
   /** What may wait in memory for a slow reader before QoS 0 messages to it are dropped. */
   outboundBytes: number
   /** QoS 1 messages that wait for one session, connected or not. */
@@ -53,6 +59,9 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   handlerTimeoutMs: 5000,
 
   connectTimeoutMs: 10_000,
+  connections: 10_000,
+  httpHeaderBytes: 32 * KIB,
+  webSocketMessageBytes: 256 * KIB,
   outboundBytes: 8 * MIB,
   queuedBytes: 64 * MIB,
   retainedBytes: 256 * MIB,

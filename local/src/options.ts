@@ -16,6 +16,7 @@ export function checkOptions(options: unknown): void {
 const OPTIONS = [
   'authorizers',
   'defaultAuthorizer',
+  'domains',
   'port',
   'host',
   'hostNames',

@@ -266,6 +266,22 @@ test('the stack of a handler that throws is in the event, without secrets', asyn
   assert.match(lastOfType(endpoint, 'authorizer-answered').stack, /^TypeError: no \*\*\*\n +at .*lookUp/)
 })
 
+test('testInvokeAuthorizer takes the parts of a WebSocket request', async (t) => {
+  const endpoint = await start(t)
+  await endpoint.testInvokeAuthorizer({
+    httpContext: { headers: { 'X-Key': '1' }, queryString: '?a=b' },
+    tlsContext: { serverName: 'localhost' },
+    mqttContext: { clientId: 'c' },
+  })
+  const { protocols, protocolData } = endpoint.invocations[0].event
+  assert.deepEqual(protocols, ['tls', 'http', 'mqtt'])
+  assert.deepEqual(protocolData, {
+    tls: { serverName: 'localhost' },
+    http: { headers: { 'x-key': '1' }, queryString: '?a=b' },
+    mqtt: { clientId: 'c' },
+  })
+})
+
 test('testInvokeAuthorizer asks an authorizer without a connection', async (t) => {
   const endpoint = await start(t, {
     authorizers: { Signed: signed, Open: unsigned() },
