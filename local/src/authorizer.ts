@@ -7,6 +7,7 @@ import {
   type Grant,
 } from './authorizer-answer'
 import { createAuthorizerEvent, type AuthorizerEvent, type AuthorizerRequest } from './authorizer-event'
+import type { Clock } from './clock'
 import { createHandler, type HandlerSource } from './create-handler'
 import { appendBounded, type Journal } from './events'
 import { HandlerFault, HandlerTimeout, invoke, type Handler } from './handler'
@@ -45,6 +46,7 @@ export interface AuthorizersOptions {
   region: string
   accountId: string
   limits: Limits
+  clock: Clock
   journal: Journal
 }
 
@@ -168,7 +170,7 @@ export class Authorizers {
   }
 
   async #ask(name: string, authorizer: Registered, event: AuthorizerEvent): Promise<AuthorizerAnswer> {
-    const { region, accountId, limits, journal } = this.#options
+    const { region, accountId, limits, clock, journal } = this.#options
     const invocation: HandlerInvocation = { authorizer: name, event }
     appendBounded(this.invocations, invocation, limits.recordedEntries)
     const { journal: handlerJournal } = authorizer
@@ -195,6 +197,7 @@ export class Authorizers {
         region,
         accountId,
         timeoutMs,
+        clock,
         log,
       })
       const answer = validateAnswer(invocation.response, event.protocolData.tls?.principalId)

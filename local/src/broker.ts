@@ -1,3 +1,4 @@
+import type { Clock } from './clock'
 import type { Limits } from './limits'
 import { isExpired, messageBytes, type Message } from './message'
 import { Session, type SessionSettings, type Subscription } from './session'
@@ -15,13 +16,15 @@ export interface SubscriptionOptions {
 /** Sessions, subscriptions and retained messages: everything that connections share. */
 export class Broker {
   readonly #limits: Limits
+  readonly #clock: Clock
   readonly #sessions = new Map<string, Session>()
   readonly #tree = new SubscriptionTree<Subscription>()
   readonly #retained = new Map<string, Message>()
   #retainedBytes = 0
 
-  constructor(limits: Limits) {
+  constructor(limits: Limits, clock: Clock) {
     this.#limits = limits
+    this.#clock = clock
   }
 
   /** The session for a connection that was authorized; an older connection of that client id is closed. */
@@ -31,14 +34,14 @@ export class Broker {
     // Looked up again: a session that ended with its connection is gone now.
     const existing = this.#sessions.get(clientId)
     if (existing !== undefined) {
-      clearTimeout(existing.expiryTimer)
+      existing.expiryTimer?.cancel()
       if (!cleanStart && existing.settings.protocolVersion === protocolVersion) {
         existing.settings.expirySeconds = settings.expirySeconds
         return { session: existing, present: true }
       }
       this.#remove(existing)
     }
-    const session = new Session(settings, this.#limits.queuedBytes)
+    const session = new Session(settings, this.#limits.queuedBytes, this.#clock)
     this.#sessions.set(clientId, session)
     return { session, present: false }
   }
@@ -48,8 +51,7 @@ export class Broker {
     session.detach()
     const { expirySeconds } = session.settings
     if (expirySeconds === 0) return this.#remove(session)
-    session.expiryTimer = setTimeout(() => this.#remove(session), expirySeconds * 1000)
-    session.expiryTimer.unref()
+    session.expiryTimer = this.#clock.setTimeout(() => this.#remove(session), expirySeconds * 1000)
   }
 
   /** Returns the retained messages that the subscription is owed, to be sent after SUBACK. */
@@ -73,7 +75,7 @@ export class Broker {
     const wanted = retainHandling === 0 || (retainHandling === 1 && existing === undefined)
     if (!wanted || shared !== undefined || hasWildcard(filter)) return []
     const message = this.#retained.get(filter)
-    return message === undefined || isExpired(message) ? [] : [message]
+    return message === undefined || isExpired(message, this.#clock.now()) ? [] : [message]
   }
 
   unsubscribe(session: Session, text: string): void {
@@ -107,7 +109,7 @@ export class Broker {
 
   /** Forgets everything; no timer is left. */
   clear(): void {
-    for (const session of this.#sessions.values()) clearTimeout(session.expiryTimer)
+    for (const session of this.#sessions.values()) session.expiryTimer?.cancel()
     this.#sessions.clear()
     this.#retained.clear()
   }

@@ -5,7 +5,9 @@ import { join } from 'node:path'
 import { Authorizers, type Authorizer, type HandlerInvocation } from './authorizer'
 import { Broker } from './broker'
 import { createServerCredentials } from './certificates'
-import type { Clock } from './clock'
+import { readChoices, type Choices } from './choices'
+import { systemClock, type Clock } from './clock'
+import { ConnectRate } from './connect-rate'
 import type { ConnectionServices, Profile } from './connection'
 import type { ConnectionHandle } from './connection-handle'
 import { Journal, type LocalEvent } from './events'
@@ -14,7 +16,8 @@ import { FaultRegistry, type Faults } from './faults'
 import { checkDomains, Domains, type Domain } from './domains'
 import { exposureWarnings } from './exposure'
 import { FrontDoor } from './front-door'
-import { IOT_CORE_LIMITS, type Limits } from './limits'
+import { Lifecycle } from './lifecycle'
+import { readLimits, type Limits } from './limits'
 import { checkOptions } from './options'
 import { testInvokeAuthorizer, type TestInvocation, type TestInvocationResult } from './test-invoke'
 
@@ -43,7 +46,9 @@ export interface LocalEndpointOptions {
   limits?: Partial<Limits>
   /** What goes wrong, from the start; `LocalEndpoint.faults` adds more. */
   faults?: Fault[]
-  /** Where time comes from, by default the machine. */
+  /** What to do where AWS does not say what it does. */
+  choices?: Partial<Choices>
+  /** Where time comes from; a test gives `createManualClock()` and moves it. */
   clock?: Clock
   /** Called with each event as it happens. */
   log?: (event: LocalEvent) => void
@@ -88,23 +93,28 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     region = 'us-east-1',
     accountId = '123456789012',
     profile = 'aws',
+    clock = systemClock,
   } = options
   if (profile !== 'aws' && profile !== 'friendly') throw new TypeError('profile must be "aws" or "friendly"')
-  const limits: Limits = { ...IOT_CORE_LIMITS, ...options.limits }
-  const journal = new Journal(limits.recordedEntries, options.log)
-  const faults = new FaultRegistry(journal, options.faults, options.clock)
+  const limits = readLimits(options.limits)
+  const choices = readChoices(options.choices, profile)
+  const journal = new Journal(limits.recordedEntries, options.log, clock)
+  const faults = new FaultRegistry(journal, options.faults, clock)
   const authorizers = new Authorizers({
     authorizers: table,
     defaultAuthorizer,
     region,
     accountId,
     limits,
+    clock,
     journal,
   })
   checkDomains(domainTable, Object.keys(table), defaultAuthorizer)
-  const broker = new Broker(limits)
+  const broker = new Broker(limits, clock)
   const services: ConnectionServices = {
     profile,
+    choices,
+    clock,
     region,
     accountId,
     limits,
@@ -112,6 +122,8 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     authorizers,
     broker,
     faults,
+    lifecycle: new Lifecycle(broker, clock),
+    connectRate: new ConnectRate(clock, limits.connectsPerSecond),
   }
   const domains = new Domains(domainTable, [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames])
   const credentials = createServerCredentials([...domains.names, '127.0.0.1', '::1'])

@@ -1,3 +1,4 @@
+import { systemClock, type Clock } from './clock'
 import type { FaultActionName, FaultDirection } from './fault'
 import type { Decision } from './policy'
 import type { RefusalStage } from './refusal'
@@ -7,6 +8,7 @@ export type LocalEvent =
   | ConnectRefused
   | AuthorizerAnswered
   | Connected
+  | Refreshed
   | Publish
   | Subscribe
   | Unsubscribe
@@ -86,6 +88,16 @@ export interface Connected extends EventBase {
   decision: Decision
 }
 
+/** The authorizer was asked again and its answer is in force; `decision` is whether that still allows iot:Connect. */
+export interface Refreshed extends EventBase {
+  type: 'refreshed'
+  clientId: string
+  authorizerName: string
+  principalId: string
+  refreshAfterInSeconds: number
+  decision: Decision
+}
+
 /** A PUBLISH from the client. `problem` says why one that the policy allows was refused all the same. */
 export interface Publish extends EventBase {
   type: 'publish'
@@ -125,12 +137,12 @@ export interface Receive extends EventBase {
   decision: Decision
 }
 
-/** A message that was lost for this client. */
+/** A message that was lost: on its way to this client or, with `throttled`, perhaps from it. */
 export interface Dropped extends EventBase {
   type: 'dropped'
   topic: string
   qos: 0 | 1
-  reason: 'slow-reader' | 'queue-full' | 'expired' | 'packet-too-large' | 'retained-full'
+  reason: 'slow-reader' | 'queue-full' | 'expired' | 'packet-too-large' | 'retained-full' | 'throttled'
 }
 
 /** A packet that IoT Core does not answer: anything with QoS 2. */
@@ -165,6 +177,7 @@ export type DisconnectReason =
   | 'CLIENT_INITIATED_DISCONNECT'
   | 'CLIENT_ERROR'
   | 'CONNECTION_LOST'
+  | 'CUSTOMAUTH_TTL_EXPIRATION'
   | 'DUPLICATE_CLIENTID'
   | 'MQTT_KEEP_ALIVE_TIMEOUT'
   | 'SERVER_ERROR'
@@ -188,14 +201,16 @@ export class Journal {
   readonly events: LocalEvent[] = []
   readonly #log: ((event: LocalEvent) => void) | undefined
   readonly #capacity: number
+  readonly #clock: Clock
 
-  constructor(capacity: number, log?: (event: LocalEvent) => void) {
+  constructor(capacity: number, log?: (event: LocalEvent) => void, clock: Clock = systemClock) {
+    this.#clock = clock
     this.#capacity = capacity
     this.#log = log
   }
 
   record(event: NewEvent): void {
-    const entry: LocalEvent = { time: Date.now(), ...event }
+    const entry: LocalEvent = { time: this.#clock.now(), ...event }
     appendBounded(this.events, entry, this.#capacity)
     try {
       this.#log?.(entry)

@@ -1,4 +1,5 @@
 import type { AuthorizerEvent } from './authorizer-event'
+import type { Clock } from './clock'
 import { createContextData, type FunctionIdentity, type LambdaContextData } from './lambda-context'
 
 /** A Lambda function, wherever it runs. */
@@ -23,6 +24,7 @@ export type HandlerOutput = (stream: 'stdout' | 'stderr', text: string) => void
 
 export interface Invocation extends FunctionIdentity {
   timeoutMs: number
+  clock: Clock
   log: HandlerOutput
 }
 
@@ -69,24 +71,23 @@ const MAX_ANSWER_BYTES = 6_291_556
  */
 export function invoke(handler: Handler, event: AuthorizerEvent, invocation: Invocation): Promise<unknown> {
   return new Promise((resolve, reject) => {
-    const { timeoutMs, log } = invocation
-    const deadline = Date.now() + timeoutMs
+    const { timeoutMs, clock, log } = invocation
+    const deadline = clock.now() + timeoutMs
     const limit = new AbortController()
-    const timer = setTimeout(() => {
+    const timer = clock.setTimeout(() => {
       reject(new HandlerTimeout(`the handler did not answer within ${timeoutMs / 1000} s`))
       limit.abort()
     }, timeoutMs)
-    timer.unref()
     const call: HandlerCall = {
       context: createContextData(invocation),
       signal: limit.signal,
-      remainingMs: () => deadline - Date.now(),
+      remainingMs: () => deadline - clock.now(),
       log,
     }
     handler
       .invoke(event, call)
       .then(resolve, reject)
-      .finally(() => clearTimeout(timer))
+      .finally(() => timer.cancel())
   })
 }
 

@@ -20,6 +20,15 @@ export interface Limits {
   sessionExpirySeconds: number
   messageExpirySeconds: number
   handlerTimeoutMs: number
+  /** CONNECT packets of one client id; those beyond are refused. This and the next two may be Infinity. */
+  connectsPerSecond: number
+  /**
+   * PUBLISH packets of one connection, both directions together; a second's worth may come at once. Beyond it
+   * those of the client are discarded without PUBACK; those to it are discarded (QoS 0) or wait (QoS 1).
+   */
+  publishesPerSecond: number
+  /** From the client; beyond it reading pauses. */
+  bytesPerSecond: number
 
   /** From the TCP accept to a complete CONNECT. */
   connectTimeoutMs: number
@@ -57,6 +66,9 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   sessionExpirySeconds: 3600,
   messageExpirySeconds: 604_800,
   handlerTimeoutMs: 5000,
+  connectsPerSecond: 1,
+  publishesPerSecond: 100,
+  bytesPerSecond: 512 * KIB,
 
   connectTimeoutMs: 10_000,
   connections: 10_000,
@@ -67,6 +79,17 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   retainedBytes: 256 * MIB,
   recordedEntries: 50_000,
 })
+
+/** IoT Core's numbers with those in their place that were given. */
+export function readLimits(given: Partial<Limits> | undefined): Limits {
+  const limits: Limits = { ...IOT_CORE_LIMITS, ...given }
+  for (const name of ['connectsPerSecond', 'publishesPerSecond', 'bytesPerSecond'] as const) {
+    if (typeof limits[name] !== 'number' || !(limits[name] > 0)) {
+      throw new TypeError(`limits.${name} must be a number above 0, or Infinity for no limit`)
+    }
+  }
+  return limits
+}
 
 /** IoT Core raises 1..29 to 30 and reads 0 as its maximum. */
 export function grantKeepAlive(seconds: number, limits: Limits): number {

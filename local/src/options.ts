@@ -24,6 +24,7 @@ const OPTIONS = [
   'accountId',
   'profile',
   'limits',
+  'choices',
   'clock',
   'faults',
   'log',

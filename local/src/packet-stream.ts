@@ -32,7 +32,7 @@ export class PacketStream {
   #output: Buffer[] = []
   #outputBytes = 0
   #flushing = false
-  #held = false
+  #holds = 0
   #ended = false
   #finished = false
   #parsing = false
@@ -76,14 +76,14 @@ export class PacketStream {
     this.#watchParser()
   }
 
-  /** Hands out no packet and reads nothing until `release`. */
+  /** Hands out no packet and reads nothing until `release`, once for each `hold`. */
   hold(): void {
-    this.#held = true
+    this.#holds++
     this.#regulate()
   }
 
   release(): void {
-    this.#held = false
+    this.#holds--
     this.#parse()
     this.#regulate()
   }
@@ -179,7 +179,7 @@ export class PacketStream {
     if (this.#parsing) return
     this.#parsing = true
     try {
-      while (this.#reading && !this.#held && !this.#ended) {
+      while (this.#reading && this.#holds === 0 && !this.#ended) {
         const frame = this.#framer.next()
         if (frame === undefined) return
         this.#listener.onPacket(this.#parseFrame(frame))
@@ -232,7 +232,7 @@ export class PacketStream {
   /** Reads while there is somebody to read for. */
   #regulate(): void {
     if (this.#ended) return
-    if (!this.#reading || this.#held || this.congested) this.#stream.pause()
+    if (!this.#reading || this.#holds > 0 || this.congested) this.#stream.pause()
     else this.#stream.resume()
   }
 }

@@ -1,3 +1,4 @@
+import type { Clock, ClockTimer } from './clock'
 import type { NewEvent, Dropped } from './events'
 import { isExpired, messageBytes, type Message } from './message'
 
@@ -41,7 +42,7 @@ export interface SessionSettings {
 /** What outlives a connection: subscriptions, and QoS 1 messages that are not acknowledged. */
 export class Session {
   readonly subscriptions = new Map<string, Subscription>()
-  expiryTimer: NodeJS.Timeout | undefined
+  expiryTimer: ClockTimer | undefined
   #link: SessionLink | undefined
   #queue: Delivery[] = []
   #head = 0
@@ -52,6 +53,7 @@ export class Session {
   constructor(
     readonly settings: SessionSettings,
     readonly queueLimitBytes: number,
+    readonly clock: Clock,
   ) {}
 
   get link(): SessionLink | undefined {
@@ -102,7 +104,7 @@ export class Session {
       const link = this.#link
       if (link.congested || this.#inFlight.size >= link.window) break
       const delivery = this.#shift()
-      if (isExpired(delivery.message)) {
+      if (isExpired(delivery.message, this.clock.now())) {
         link.drop(delivery.message, 1, 'expired')
         continue
       }

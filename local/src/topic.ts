@@ -15,6 +15,7 @@ export function topicProblem(topic: string, limits: Limits): string | undefined 
   const counted = topic.replace(BASIC_INGEST, '')
   if (counted === '') return 'the topic is empty'
   if (/[+#]/.test(topic)) return 'a topic that is published to must not contain "+" or "#"'
+  if (topic.startsWith('$aws/events/')) return 'what is under "$aws/events/" is published by IoT Core alone'
   if (isReserved(topic)) return 'topics that start with "$" are reserved, except "$aws/"'
   return lengthProblem(topic, counted, limits)
 }

@@ -14,6 +14,7 @@ import {
   publish,
   start,
   subscribe,
+  UNPACED,
 } from './support.mjs'
 
 /** The endpoint still serves others. */
@@ -100,7 +101,9 @@ test('a remaining length without an end', async (t) => {
 })
 
 test('a reader that does not read costs a bounded amount of memory', async (t) => {
-  const endpoint = await start(t, { limits: { outboundBytes: 512 * 1024, queuedBytes: 1024 * 1024 } })
+  const endpoint = await start(t, {
+    limits: { ...UNPACED, outboundBytes: 512 * 1024, queuedBytes: 1024 * 1024 },
+  })
   const slow = await connectRaw(t, endpoint, { clientId: 'slow' })
   await subscribe(slow, 'a/#')
   slow.socket.pause()
@@ -121,7 +124,7 @@ test('a reader that does not read costs a bounded amount of memory', async (t) =
 })
 
 test('a client that floods and does not read is read from no more', async (t) => {
-  const endpoint = await start(t)
+  const endpoint = await start(t, { limits: UNPACED })
   const client = await connectRaw(t, endpoint)
   await subscribe(client, 'a')
   client.socket.pause()

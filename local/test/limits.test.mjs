@@ -9,6 +9,7 @@ import {
   publish,
   start,
   subscribe,
+  UNPACED,
 } from './support.mjs'
 
 /** Expects the server to end the connection: with this DISCONNECT on MQTT 5, without a word on 3.1.1. */
@@ -69,7 +70,7 @@ for (const protocolVersion of [4, 5]) {
   })
 
   test(`${name}: 100 messages of QoS 1 are on their way at a time`, async (t) => {
-    const endpoint = await start(t)
+    const endpoint = await start(t, { limits: UNPACED })
     const client = await connectRaw(t, endpoint, { protocolVersion })
     await subscribe(client, 'a')
     const publisher = await connectMqtt(t, endpoint)

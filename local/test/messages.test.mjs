@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { connectMqtt, connectRaw, lastOfType, ofType, publish, start, subscribe } from './support.mjs'
+import {
+  connectMqtt,
+  connectRaw,
+  lastOfType,
+  ofType,
+  publish,
+  start,
+  subscribe,
+  UNPACED,
+} from './support.mjs'
 
 /** Everything that has arrived once a PINGREQ sent now is answered. */
 async function received(client) {
@@ -16,7 +25,7 @@ for (const protocolVersion of [4, 5]) {
 
   for (const qos of [0, 1]) {
     test(`${name}: 10,000 messages of QoS ${qos} are published and received back in order`, async (t) => {
-      const endpoint = await start(t)
+      const endpoint = await start(t, { limits: UNPACED })
       const client = await connectMqtt(t, endpoint, { protocolVersion })
       client.stream.setMaxListeners(0) // MQTT.js adds one for each packet that waits
       await client.subscribeAsync('echo/#', { qos })
