@@ -152,8 +152,8 @@ function policyDocuments(answer: Record<string, unknown>, optional: boolean): Po
 function policyDocument(value: unknown, index: number): PolicyDocument {
   const where = `policyDocuments[${index}]`
   const parsed = typeof value === 'string' ? parseJson(value, where) : value
-  // White space does not count, so the compact form is what has to fit.
-  const length = JSON.stringify(parsed)?.length ?? 0
+  const text = typeof value === 'string' ? value : (JSON.stringify(parsed) ?? '')
+  const { length } = text.replace(/\s/g, '') // white space does not count, between the words as little as in them
   if (length > MAX_DOCUMENT_LENGTH) {
     throw new InvalidAnswer(
       'policy-document-size',

@@ -15,7 +15,7 @@ import type { FramingError } from './framing'
 import { GrantLife } from './grant-life'
 import type { Lifecycle, LifecycleSubject } from './lifecycle'
 import type { Limits } from './limits'
-import { createMessage, readNumber } from './message'
+import { readNumber } from './message'
 import { Outlet } from './outlet'
 import type { PacketListener } from './packet-stream'
 import {
@@ -205,7 +205,7 @@ export class Connection implements PacketListener {
       failUnexpectedly: (error) => this.#failUnexpectedly(error),
       record,
     }))
-    const decision = grantLife.admit()
+    const { decision, willDecision } = grantLife.admit()
 
     const { session, present } = broker.openSession(
       { clientId, protocolVersion, expirySeconds: sessionExpirySeconds },
@@ -256,6 +256,7 @@ export class Connection implements PacketListener {
       disconnectAfterInSeconds,
       refreshAfterInSeconds,
       decision,
+      ...(willDecision !== undefined && { willDecision }),
     })
     this.#sendConnack(0, present, grantedProperties(request, limits))
     session.attach(outlet)
@@ -271,8 +272,14 @@ export class Connection implements PacketListener {
     if (this.#state === 'closed') return
     this.#state = 'closed'
     this.#stopTimers()
-    const { stage, rule, message } = refusal
-    this.#record({ type: 'connect-refused', stage, rule, message })
+    const { stage, rule, message, decision } = refusal
+    this.#record({
+      type: 'connect-refused',
+      stage,
+      rule,
+      message,
+      ...(decision !== undefined && { decision }),
+    })
     const { profile, choices, lifecycle } = this.#services
     const version = this.#stream.protocolVersion
     const code = version && connackCode(refusal, version, choices)
@@ -356,7 +363,7 @@ export class Connection implements PacketListener {
     this.#state = 'closed'
     this.#stopTimers()
     const { protocolVersion, will, wantsReasonString } = this.#request!
-    const { broker, profile, clock, lifecycle } = this.#services
+    const { broker, profile, lifecycle } = this.#services
     const willPublished = publishWill && will !== undefined
     this.#record({
       type: 'disconnected',
@@ -377,7 +384,7 @@ export class Connection implements PacketListener {
       this.#stream.end()
     }
     broker.leaveSession(this.#session!)
-    if (willPublished) broker.publish(createMessage(will, clock.now()))
+    if (willPublished) broker.publish(will)
     lifecycle.disconnected(this.#subject, reason)
   }
 

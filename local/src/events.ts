@@ -37,6 +37,8 @@ export interface ConnectRefused extends EventBase {
   rule: string
   message: string
   authorizerName?: string
+  /** For the stage `policy`: what denied it. */
+  decision?: Decision
 }
 
 /** A handler was called and its answer, or the lack of one, was judged. */
@@ -86,6 +88,8 @@ export interface Connected extends EventBase {
   disconnectAfterInSeconds: number
   refreshAfterInSeconds: number
   decision: Decision
+  /** Of the Will's topic. */
+  willDecision?: Decision
 }
 
 /** The authorizer was asked again and its answer is in force; `decision` is whether that still allows iot:Connect. */
@@ -133,6 +137,8 @@ export interface Receive extends EventBase {
   topic: string
   qos: 0 | 1
   bytes: number
+  /** It was sent on this connection before, and no PUBACK came. */
+  redelivery?: true
   allowed: boolean
   decision: Decision
 }
@@ -142,7 +148,14 @@ export interface Dropped extends EventBase {
   type: 'dropped'
   topic: string
   qos: 0 | 1
-  reason: 'slow-reader' | 'queue-full' | 'expired' | 'packet-too-large' | 'retained-full' | 'throttled'
+  reason:
+    | 'slow-reader'
+    | 'queue-full'
+    | 'expired'
+    | 'not-acknowledged'
+    | 'packet-too-large'
+    | 'retained-full'
+    | 'throttled'
 }
 
 /** A packet that IoT Core does not answer: anything with QoS 2. */

@@ -6,7 +6,7 @@ import type { ConnectionEvent } from './connection'
 import type { DisconnectReason } from './events'
 import { explainDecision, Policy, type Decision, type PolicyContext } from './policy'
 import { NOT_AUTHORIZED_CODE } from './protocol-error'
-import { Refusal } from './refusal'
+import { NOT_AUTHORIZED, Refusal } from './refusal'
 
 export interface GrantHolder {
   readonly clock: Clock
@@ -60,12 +60,14 @@ export class GrantLife {
   }
 
   /** Throws a Refusal unless the client may connect with its Will. */
-  admit(): Decision {
+  admit(): { decision: Decision; willDecision?: Decision } {
     const decision = this.#policy.connect()
     this.#require(decision, 'connect-denied')
     const { will } = this.#holder.request
-    if (will !== undefined) this.#require(this.#policy.publish(will.topic, will.retain), 'will-denied')
-    return decision
+    if (will === undefined) return { decision }
+    const willDecision = this.#policy.publish(will.topic, will.retain)
+    this.#require(willDecision, 'will-denied')
+    return { decision, willDecision }
   }
 
   /** Counts from now on. */
@@ -140,6 +142,6 @@ export class GrantLife {
   #require(decision: Decision, rule: string): void {
     if (decision.allowed) return
     const message = `the policy of authorizer "${this.#authorizerName}": ${explainDecision(decision)}`
-    throw new Refusal('policy', rule, message)
+    throw new Refusal('policy', rule, message, NOT_AUTHORIZED, decision)
   }
 }

@@ -1,7 +1,6 @@
 import type { Broker } from './broker'
 import type { Clock } from './clock'
 import type { DisconnectReason } from './events'
-import { createMessage } from './message'
 
 /** Whose life it is. */
 export interface LifecycleSubject {
@@ -98,6 +97,6 @@ export class Lifecycle {
       retain: false,
       properties: {},
     } as const
-    this.#broker.publish(createMessage(publication, this.#clock.now()))
+    this.#broker.publish(publication)
   }
 }

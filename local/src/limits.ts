@@ -29,6 +29,12 @@ export interface Limits {
   publishesPerSecond: number
   /** From the client; beyond it reading pauses. */
   bytesPerSecond: number
+  /** A QoS 1 message without PUBACK is sent again after this time, and again. AWS names no figure. */
+  redeliverAfterMs: number
+  /** From its first sending on a connection; then it is dropped. */
+  redeliverForMs: number
+  /** Stored messages that a resumed session gets a second; `Infinity` sends them at once. */
+  replayPerSecond: number
 
   /** From the TCP accept to a complete CONNECT. */
   connectTimeoutMs: number
@@ -42,7 +48,11 @@ export interface Limits {
   outboundBytes: number
   /** QoS 1 messages that wait for one session, connected or not. */
   queuedBytes: number
+  /** QoS 1 messages that wait for all sessions together, or for a PUBACK. */
+  queuedTotalBytes: number
   retainedBytes: number
+  /** Persistent sessions without a connection; the one that was left first goes first. */
+  storedSessions: number
   /** How many entries `events` and `invocations` keep; the oldest go first. */
   recordedEntries: number
 }
@@ -69,6 +79,9 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   connectsPerSecond: 1,
   publishesPerSecond: 100,
   bytesPerSecond: 512 * KIB,
+  redeliverAfterMs: 30_000,
+  redeliverForMs: 3_600_000,
+  replayPerSecond: 10,
 
   connectTimeoutMs: 10_000,
   connections: 10_000,
@@ -76,7 +89,9 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   webSocketMessageBytes: 256 * KIB,
   outboundBytes: 8 * MIB,
   queuedBytes: 64 * MIB,
+  queuedTotalBytes: 512 * MIB,
   retainedBytes: 256 * MIB,
+  storedSessions: 10_000,
   recordedEntries: 50_000,
 })
 

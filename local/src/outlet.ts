@@ -35,7 +35,11 @@ export class Outlet implements SessionLink {
   }
 
   get window(): number {
-    return Math.min(this.#context.limits.inFlight, this.#context.request.receiveMaximum)
+    return this.#context.limits.inFlight
+  }
+
+  get receiveMaximum(): number {
+    return this.#context.request.receiveMaximum
   }
 
   /** True also while the rate of messages is used up; then what waits is pumped when its turn comes. */
@@ -45,7 +49,7 @@ export class Outlet implements SessionLink {
 
   transmit(delivery: Delivery, packetId?: number): boolean {
     const { limits, clock, request, grant, stream, publishes } = this.#context
-    const { message, qos, retain } = delivery
+    const { message, qos, retain, redelivery } = delivery
     const { topic, payload, expiresAt } = message
     const decision = grant.policy.receive(topic)
     if (qos === 0 && stream.bufferedBytes > limits.outboundBytes) {
@@ -57,7 +61,15 @@ export class Outlet implements SessionLink {
       return false
     }
     const bytes = payload.length
-    this.#context.record({ type: 'receive', topic, qos, bytes, allowed: decision.allowed, decision })
+    this.#context.record({
+      type: 'receive',
+      topic,
+      qos,
+      bytes,
+      ...(redelivery === true && { redelivery }),
+      allowed: decision.allowed,
+      decision,
+    })
     if (!decision.allowed) return false
     const packet: Packet = {
       cmd: 'publish',

@@ -11,7 +11,7 @@ import type { Choices } from './choices'
 import type { Clock } from './clock'
 import type { ConnectionEvent, Profile } from './connection'
 import type { Limits } from './limits'
-import { createMessage, readMessageProperties, readNumber } from './message'
+import { readMessageProperties, readNumber } from './message'
 import { explainDecision, type Decision, type Policy } from './policy'
 import {
   NOT_AUTHORIZED_CODE,
@@ -25,7 +25,7 @@ import {
   TOPIC_NAME_INVALID,
 } from './protocol-error'
 import type { Session } from './session'
-import { filterProblem, parseSharedFilter, shareNameProblem, topicProblem } from './topic'
+import { filterProblem, parseSharedFilter, retainProblem, shareNameProblem, topicProblem } from './topic'
 
 export interface RequestContext {
   profile: Profile
@@ -55,7 +55,7 @@ export class RequestHandler {
   }
 
   publish(packet: IPublishPacket): void {
-    const { limits, broker, clock, policy, session, send, record, admitPublish } = this.#context
+    const { limits, broker, policy, session, send, record, admitPublish } = this.#context
     const { qos, retain } = packet
     const topic = this.#resolveTopic(packet)
     if (qos === 2) {
@@ -75,7 +75,7 @@ export class RequestHandler {
     const decision = policy.publish(topic, retain)
     record({ ...event, allowed: decision.allowed, decision })
     if (!decision.allowed) return this.#denyPublish(packet, explainDecision(decision))
-    if (!broker.publish(createMessage(publication, clock.now(), session))) {
+    if (!broker.publish(publication, session)) {
       record({ type: 'dropped', topic, qos, reason: 'retained-full' })
     }
     if (qos === 1) send({ cmd: 'puback', messageId: packet.messageId!, reasonCode: 0 })
@@ -97,6 +97,9 @@ export class RequestHandler {
         SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
         'IoT Core does not support subscription identifiers',
       )
+    }
+    if (subscriptions.some(({ topic, nl }) => nl === true && topic.startsWith('$share/'))) {
+      throw new ProtocolError(PROTOCOL_ERROR, 'a shared subscription must not ask for No Local')
     }
     if (subscriptions.some(({ qos }) => qos === 2)) {
       return record({ type: 'ignored', packet: 'SUBSCRIBE', message: 'IoT Core never acknowledges QoS 2' })
@@ -144,7 +147,10 @@ export class RequestHandler {
         .map((message) => ({ message, qos: Math.min(message.qos, qos) as 0 | 1, retain: true })),
     )
     const { messageId } = packet
-    send({ cmd: 'suback', messageId: messageId!, granted: judged.map(({ verdict }) => verdict.reasonCode) })
+    const codes = judged.map(({ verdict: { reasonCode } }) =>
+      protocolVersion === 3 ? Math.min(reasonCode, 0x80) : reasonCode,
+    )
+    send({ cmd: 'suback', messageId: messageId!, granted: codes })
     for (const delivery of retained) session.deliver(delivery)
     if (granted.length > 0) {
       announce(
@@ -160,11 +166,12 @@ export class RequestHandler {
     requirePacketId(packet)
     if (unsubscriptions.length === 0)
       throw new ProtocolError(PROTOCOL_ERROR, 'UNSUBSCRIBE without a topic filter')
-    for (const filter of unsubscriptions) {
+    const granted = unsubscriptions.map((filter) => {
       broker.unsubscribe(session, filter)
       record({ type: 'unsubscribe', filter })
-    }
-    send({ cmd: 'unsuback', messageId: packet.messageId!, granted: unsubscriptions.map(() => 0) })
+      return this.#filterProblem(filter) === undefined ? 0 : TOPIC_FILTER_INVALID
+    })
+    send({ cmd: 'unsuback', messageId: packet.messageId!, granted })
     announce('unsubscribed', unsubscriptions)
   }
 
@@ -194,11 +201,8 @@ export class RequestHandler {
 
   #publishProblem(topic: string, payload: Buffer, retain: boolean): ProtocolError | undefined {
     const { limits } = this.#context
-    const problem = topicProblem(topic, limits)
+    const problem = topicProblem(topic, limits) ?? (retain ? retainProblem(topic) : undefined)
     if (problem !== undefined) return new ProtocolError(TOPIC_NAME_INVALID, problem)
-    if (retain && topic.startsWith('$')) {
-      return new ProtocolError(TOPIC_NAME_INVALID, 'a message on a reserved topic cannot be retained')
-    }
     if (payload.length > limits.payloadBytes) {
       const message = `a payload has at most ${limits.payloadBytes} bytes, this one has ${payload.length}`
       return new ProtocolError(PACKET_TOO_LARGE, message)
@@ -223,12 +227,18 @@ export class RequestHandler {
     return error
   }
 
+  #filterProblem(topic: string): string | undefined {
+    const { limits } = this.#context
+    const shared = parseSharedFilter(topic)
+    return (
+      (shared && shareNameProblem(shared.shareName, limits)) ?? filterProblem(shared?.filter ?? topic, limits)
+    )
+  }
+
   /** `held` are the filters that the session holds, those of this SUBSCRIBE included as they are granted. */
   #judge({ topic, qos }: ISubscription, held: Set<string>): SubscriptionVerdict {
     const { limits, policy } = this.#context
-    const shared = parseSharedFilter(topic)
-    const problem =
-      (shared && shareNameProblem(shared.shareName, limits)) ?? filterProblem(shared?.filter ?? topic, limits)
+    const problem = this.#filterProblem(topic)
     if (problem !== undefined) return { reasonCode: TOPIC_FILTER_INVALID, problem }
     const decision = policy.subscribe(topic)
     if (!decision.allowed) return { reasonCode: NOT_AUTHORIZED_CODE, decision }

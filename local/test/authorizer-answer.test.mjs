@@ -75,6 +75,9 @@ test('a policy document has at most 2048 characters, white space not counted', (
   const of = (value) => ({ ...grant(), policyDocuments: [value] })
   assert.equal(validateAnswer(of(sized(2048))).isAuthenticated, true)
   assert.equal(validateAnswer(of(JSON.stringify(sized(2048), null, 8))).isAuthenticated, true)
+  const spaced = sized(2048)
+  spaced.Statement[0].Sid += ' '.repeat(100)
+  assert.equal(validateAnswer(of(spaced)).isAuthenticated, true)
   breaks('policy-document-size', of(sized(2049)), /policyDocuments\[0\] has 2049/)
 })
 
