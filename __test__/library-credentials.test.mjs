@@ -19,6 +19,7 @@ const { token, signature } = signing.signedToken()
 const local = await startLocalEndpoint({
   authorizers: { Password: password, Signing: signing, Anyone: anyone },
   defaultAuthorizer: 'Anyone',
+  limits: { connectsPerSecond: Infinity, publishesPerSecond: Infinity, bytesPerSecond: Infinity },
 })
 after(() => local.close())
 const where = { endpoint: local.endpoint, port: local.port, tls: { caFile: local.caFile } }

@@ -16,6 +16,7 @@ const letInOnce = async (event) => {
 }
 const local = await startLocalEndpoint({
   authorizers: { Tokens: { ...signing, handler: letInOnce } },
+  limits: { connectsPerSecond: Infinity },
 })
 const proxy = await startProxy(local.port)
 after(async () => {

@@ -1,11 +1,12 @@
-// What `npm start` runs: IoT Core's front door on this machine with two authorizers, and the command
+// What `npm start` runs: IoT Core's front door on this machine with three authorizers, and the command
 // line connecting through each of them. No AWS account needed.
 import { spawn } from 'node:child_process'
-import { generateKeyPairSync, sign } from 'node:crypto'
+import { generateKeyPairSync, randomBytes, sign } from 'node:crypto'
 import { existsSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { inspect, styleText } from 'node:util'
 import { startLocalEndpoint } from 'custom-authorizer-local'
+import { SignJWT } from 'jose'
 import * as signedAuthorizer from './signed-authorizer.mjs'
 import * as unsignedAuthorizer from './unsigned-authorizer.mjs'
 
@@ -19,6 +20,8 @@ if (!existsSync(CLI)) {
 
 // Whoever issues tokens keeps the private key; IoT Core gets the public one.
 const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+// Where the same secret signs and verifies, the function needs it in its environment.
+process.env.JWT_SECRET = randomBytes(32).toString('base64')
 const endpoint = await startLocalEndpoint({
   authorizers: {
     UnsignedAuthorizer: { handler: unsignedAuthorizer.handler, signingDisabled: true },
@@ -26,6 +29,11 @@ const endpoint = await startLocalEndpoint({
       handler: signedAuthorizer.handler,
       tokenKeyName: 'token',
       tokenSigningPublicKeys: { 'key-1': publicKey.export({ type: 'spki', format: 'pem' }) },
+    },
+    // A path in place of the function: loaded again whenever the file changes.
+    JwtAuthorizer: {
+      module: fileURLToPath(new URL('jwt-authorizer.mjs', import.meta.url)),
+      signingDisabled: true,
     },
   },
 })
@@ -56,12 +64,26 @@ const signed = {
   count: 1,
 }
 
+const jwt = {
+  ...password(
+    await new SignJWT({ sub: 'thermostat-9' })
+      .setProtectedHeader({ alg: 'HS256' })
+      .setExpirationTime('1h')
+      .sign(new TextEncoder().encode(process.env.JWT_SECRET)),
+  ),
+  client_id: 'thermostat-9',
+  custom_auth_authorizer_name: 'JwtAuthorizer',
+  custom_auth_username: 'thermostat-9',
+  topic: 'devices/thermostat-9/hello',
+}
+
 console.log(`IoT Core's front door runs at ${endpoint.endpoint}:${endpoint.port}, on this machine alone.`)
 const asShown = []
 try {
   asShown.push(await show('1. User name and password', password('Zq7-drizzle-4410'), 0))
   asShown.push(await show('2. Signed token', signed, 0))
-  asShown.push(await show('3. Wrong password: refused', password('guessed'), 1))
+  asShown.push(await show('3. JSON Web Token as the password', jwt, 0))
+  asShown.push(await show('4. Wrong password: refused', password('guessed'), 1))
 } finally {
   await endpoint.close()
 }

@@ -1,5 +1,5 @@
 import { parsePolicyDocument, type PolicyDocument } from './policy-document'
-import { PolicyError } from './policy-syntax'
+import { PolicyError, show } from './policy-syntax'
 
 /** A Lambda function's answer that passed every rule. */
 export type AuthorizerAnswer = { isAuthenticated: false } | Grant
@@ -16,12 +16,20 @@ export type AnswerRule =
   | 'answer-not-an-object'
   | 'is-authenticated'
   | 'principal-id'
+  | 'principal-id-certificate'
   | 'disconnect-after'
   | 'refresh-after'
   | 'policy-documents'
   | 'policy-document-count'
   | 'policy-document-size'
-  | 'policy-document-syntax'
+  | 'policy-document-json'
+  | 'policy-document-element'
+  | 'policy-document-version'
+  | 'policy-document-statement'
+  | 'policy-document-effect'
+  | 'policy-document-action'
+  | 'policy-document-resource'
+  | 'policy-document-condition'
 
 /** An answer that IoT Core would not accept; `rule` names the rule it breaks. */
 export class InvalidAnswer extends Error {
@@ -37,9 +45,19 @@ export class InvalidAnswer extends Error {
 
 const MAX_DOCUMENTS = 10
 const MAX_DOCUMENT_LENGTH = 2048
+const MEMBERS = new Set([
+  'isAuthenticated',
+  'principalId',
+  'policyDocuments',
+  'disconnectAfterInSeconds',
+  'refreshAfterInSeconds',
+])
 
-/** Judges an answer rule by rule. One that denies needs nothing else to be valid. */
-export function validateAnswer(answer: unknown): AuthorizerAnswer {
+/**
+ * Judges an answer rule by rule. One that denies needs nothing else to be valid. With a client certificate beside the
+ * authorizer (CUSTOM_AUTH_X509), `certificateId` is what the event had as `protocolData.tls.principalId`.
+ */
+export function validateAnswer(answer: unknown, certificateId?: string): AuthorizerAnswer {
   if (!isRecord(answer)) {
     const hint = answer === null ? '; does every path of the handler return one?' : ''
     throw new InvalidAnswer(
@@ -48,24 +66,57 @@ export function validateAnswer(answer: unknown): AuthorizerAnswer {
     )
   }
   if (typeof answer['isAuthenticated'] !== 'boolean') {
-    const shown = show(answer['isAuthenticated'])
-    throw new InvalidAnswer('is-authenticated', `isAuthenticated must be true or false, it is ${shown}`)
+    throw new InvalidAnswer(
+      'is-authenticated',
+      `isAuthenticated must be true or false, without quotes; it is ${show(answer['isAuthenticated'])}` +
+        otherService(answer) +
+        similarMember(answer, 'isAuthenticated'),
+    )
   }
   if (!answer['isAuthenticated']) return { isAuthenticated: false }
   return {
     isAuthenticated: true,
-    principalId: principalId(answer['principalId']),
+    principalId: principalId(answer, certificateId),
     disconnectAfterInSeconds: seconds('disconnect-after', 'disconnectAfterInSeconds', answer),
     refreshAfterInSeconds: seconds('refresh-after', 'refreshAfterInSeconds', answer),
-    policyDocuments: policyDocuments(answer['policyDocuments']),
+    policyDocuments: policyDocuments(answer, certificateId !== undefined),
   }
 }
 
-function principalId(value: unknown): string {
-  if (typeof value !== 'string' || !/^[a-zA-Z0-9]{1,128}$/.test(value)) {
-    throw new InvalidAnswer(
+/** What IoT Core accepts in a valid answer, and what its author will probably be surprised by. */
+export function answerWarnings(answer: unknown): string[] {
+  if (!isRecord(answer)) return []
+  const unknown = Object.keys(answer).filter((name) => !MEMBERS.has(name))
+  const warnings =
+    unknown.length === 0
+      ? []
+      : [`IoT Core ignores what else is in the answer: ${show(unknown.join(', '))}${otherService(answer)}`]
+  if (answer['isAuthenticated'] !== true) return warnings
+  const { policyDocuments: documents, disconnectAfterInSeconds, refreshAfterInSeconds } = answer
+  if (Array.isArray(documents) && documents.length === 0) {
+    warnings.push('policyDocuments is empty, so nothing is allowed, not even to connect')
+  }
+  if (Number(refreshAfterInSeconds) > Number(disconnectAfterInSeconds)) {
+    warnings.push('refreshAfterInSeconds is more than disconnectAfterInSeconds, so the refresh never comes')
+  }
+  return warnings
+}
+
+function principalId(answer: Record<string, unknown>, certificateId: string | undefined): string {
+  const { principalId: value } = answer
+  const invalid = (problem: string): InvalidAnswer =>
+    new InvalidAnswer(
       'principal-id',
-      `principalId must be 1 to 128 letters and digits, without "-", ":" or "_"; it is ${show(value)}`,
+      `principalId must be 1 to 128 letters and digits, without "-", ":" or "_"; ${problem}` +
+        similarMember(answer, 'principalId'),
+    )
+  if (typeof value !== 'string' || value === '') throw invalid(`it is ${show(value)}`)
+  if (value.length > 128) throw invalid(`it has ${value.length}: ${show(value)}`)
+  if (!/^[a-zA-Z0-9]+$/.test(value)) throw invalid(`it is ${show(value)}`)
+  if (certificateId !== undefined && value !== certificateId) {
+    throw new InvalidAnswer(
+      'principal-id-certificate',
+      `principalId must be the certificate's id, which the event has as protocolData.tls.principalId; it is ${show(value)}`,
     )
   }
   return value
@@ -74,14 +125,20 @@ function principalId(value: unknown): string {
 function seconds(rule: AnswerRule, field: string, answer: Record<string, unknown>): number {
   const value = answer[field]
   if (typeof value !== 'number' || !Number.isInteger(value) || value < 300 || value > 86_400) {
-    throw new InvalidAnswer(rule, `${field} must be a whole number from 300 to 86400, it is ${show(value)}`)
+    const shown = `it is ${show(value)}${similarMember(answer, field)}`
+    throw new InvalidAnswer(rule, `${field} must be a whole number from 300 to 86400, ${shown}`)
   }
   return value
 }
 
-function policyDocuments(value: unknown): PolicyDocument[] {
+function policyDocuments(answer: Record<string, unknown>, optional: boolean): PolicyDocument[] {
+  const { policyDocuments: value } = answer
+  if (value === undefined && optional) return []
   if (!Array.isArray(value)) {
-    throw new InvalidAnswer('policy-documents', `policyDocuments must be a list, it is ${show(value)}`)
+    throw new InvalidAnswer(
+      'policy-documents',
+      `policyDocuments must be a list, it is ${show(value)}${similarMember(answer, 'policyDocuments')}`,
+    )
   }
   if (value.length > MAX_DOCUMENTS) {
     throw new InvalidAnswer(
@@ -95,8 +152,8 @@ function policyDocuments(value: unknown): PolicyDocument[] {
 function policyDocument(value: unknown, index: number): PolicyDocument {
   const where = `policyDocuments[${index}]`
   const parsed = typeof value === 'string' ? parseJson(value, where) : value
-  // White space does not count, so the compact form is what has to fit.
-  const length = JSON.stringify(parsed)?.length ?? 0
+  const text = typeof value === 'string' ? value : (JSON.stringify(parsed) ?? '')
+  const { length } = text.replace(/\s/g, '') // white space does not count, between the words as little as in them
   if (length > MAX_DOCUMENT_LENGTH) {
     throw new InvalidAnswer(
       'policy-document-size',
@@ -107,7 +164,7 @@ function policyDocument(value: unknown, index: number): PolicyDocument {
     return parsePolicyDocument(parsed)
   } catch (error) {
     if (!(error instanceof PolicyError)) throw error
-    throw new InvalidAnswer('policy-document-syntax', `${where}${error.path}: ${error.message}`)
+    throw new InvalidAnswer(documentRule(error.path), `${where}${error.path}: ${error.message}`)
   }
 }
 
@@ -115,16 +172,54 @@ function parseJson(text: string, where: string): unknown {
   try {
     return JSON.parse(text)
   } catch {
-    throw new InvalidAnswer('policy-document-syntax', `${where} is a string that is not JSON`)
+    throw new InvalidAnswer('policy-document-json', `${where} is a string that is not JSON: ${show(text)}`)
   }
+}
+
+/** By the first element on the path that has a rule, such as `.Statement[0].Condition.Bool`. */
+function documentRule(path: string): AnswerRule {
+  const [, first, second] = /^\.?(\w*)(?:\[\d+\])?\.?(\w*)/.exec(path) ?? []
+  switch (second || first) {
+    case 'Version':
+      return 'policy-document-version'
+    case 'Statement':
+      return 'policy-document-statement'
+    case 'Effect':
+      return 'policy-document-effect'
+    case 'Action':
+    case 'NotAction':
+      return 'policy-document-action'
+    case 'Resource':
+    case 'NotResource':
+      return 'policy-document-resource'
+    case 'Condition':
+      return 'policy-document-condition'
+    case '':
+      return 'policy-document-json'
+    default:
+      return 'policy-document-element'
+  }
+}
+
+/** Authorizers of API Gateway have the same name and another answer. */
+function otherService(answer: Record<string, unknown>): string {
+  const sign = ['policyDocument', 'isAuthorized', 'statusCode'].find((name) => name in answer)
+  return sign === undefined ? '' : ` ("${sign}" belongs to an answer for API Gateway)`
+}
+
+/** For a member that is missing while another one looks like it. */
+function similarMember(answer: Record<string, unknown>, field: string): string {
+  if (field in answer) return ''
+  const plain = (name: string): string => name.toLowerCase().replace(/[^a-z]/g, '')
+  const wanted = plain(field)
+  const similar = Object.keys(answer).find((name) => {
+    const word = plain(name)
+    if (MEMBERS.has(name) || word.length < 5) return false
+    return wanted.includes(word) || word.startsWith(wanted.slice(0, 7))
+  })
+  return similar === undefined ? '' : `; there is ${show(similar)}, is that what is meant?`
 }
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value)
-}
-
-function show(value: unknown): string {
-  if (value === undefined) return 'missing'
-  const text = JSON.stringify(value)
-  return text.length > 80 ? `${text.slice(0, 77)}...` : text
 }

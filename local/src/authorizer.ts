@@ -1,16 +1,27 @@
 import { createPublicKey, type KeyObject } from 'node:crypto'
-import { validateAnswer, InvalidAnswer, type AuthorizerAnswer, type Grant } from './authorizer-answer'
+import {
+  answerWarnings,
+  validateAnswer,
+  InvalidAnswer,
+  type AuthorizerAnswer,
+  type Grant,
+} from './authorizer-answer'
 import { createAuthorizerEvent, type AuthorizerEvent, type AuthorizerRequest } from './authorizer-event'
+import type { Clock } from './clock'
+import { createHandler, type HandlerSource } from './create-handler'
 import { appendBounded, type Journal } from './events'
-import { HandlerTimeout, invoke, type LambdaFunction } from './lambda'
+import { HandlerFault, HandlerTimeout, invoke, type Handler } from './handler'
+import { HandlerJournal, shortenStack } from './handler-journal'
 import type { Limits } from './limits'
 import { isObject, meantOption, unknownMembers } from './options'
 import { Refusal } from './refusal'
 import { checkSignature } from './signature'
-import { AUTHORIZER_NAME, AUTHORIZER_SIGNATURE, type Parameters } from './user-name'
+import { Credentials } from './credentials'
+import { concealSecrets } from './secrets'
+import { AUTHORIZER_NAME, AUTHORIZER_SIGNATURE } from './user-name'
 
 /** An authorizer as `aws iot create-authorizer` takes it, with the function itself in place of its ARN. */
-export interface Authorizer extends LambdaFunction {
+export interface Authorizer extends HandlerSource {
   /** The parameter that carries the token; required unless signing is disabled. */
   tokenKeyName?: string
   /** Key name -> PEM ("BEGIN PUBLIC KEY"); a token may be signed by any of them. */
@@ -35,6 +46,7 @@ export interface AuthorizersOptions {
   region: string
   accountId: string
   limits: Limits
+  clock: Clock
   journal: Journal
 }
 
@@ -52,19 +64,44 @@ export class Authorizers {
 
   constructor(options: AuthorizersOptions) {
     this.#options = options
-    this.#table = new Map(Object.entries(options.authorizers).map(([name, a]) => [name, register(name, a)]))
+    this.#table = new Map(
+      Object.entries(options.authorizers).map(([name, a]) => [name, register(name, a, options)]),
+    )
     const { defaultAuthorizer } = options
     if (defaultAuthorizer !== undefined && !this.#table.has(defaultAuthorizer)) {
       throw new TypeError(`defaultAuthorizer: there is no authorizer "${defaultAuthorizer}"`)
     }
   }
 
-  /** Resolves with a grant or rejects with a Refusal. `parameters` are those of the user name. */
-  async authenticate(request: AuthorizerRequest, parameters: Parameters): Promise<Authenticated> {
-    const { name, authorizer } = this.#find(parameters.get(AUTHORIZER_NAME))
-    const token =
-      (authorizer.tokenKeyName && parameters.get(authorizer.tokenKeyName.toLowerCase())) || undefined
-    const signatureVerified = verifyToken(name, authorizer, token, parameters.get(AUTHORIZER_SIGNATURE))
+  /** Loads what there is to load; rejects, and leaves nothing running, if one handler cannot be used. */
+  async start(): Promise<void> {
+    const starts = [...this.#table.values()].map(({ handler }) => handler.start())
+    const failed = (await Promise.allSettled(starts)).find(({ status }) => status === 'rejected')
+    if (failed === undefined) return
+    await this.close()
+    throw (failed as PromiseRejectedResult).reason
+  }
+
+  async close(): Promise<void> {
+    await Promise.all([...this.#table.values()].map(({ handler }) => handler.close()))
+  }
+
+  /** Resolves with a grant or rejects with a Refusal. */
+  async authenticate(request: AuthorizerRequest): Promise<Authenticated> {
+    const credentials = new Credentials(request)
+    const { name, authorizer } = this.#find(credentials.find(AUTHORIZER_NAME)?.value, request)
+    const { tokenKeyName } = authorizer
+    for (const key of [AUTHORIZER_NAME, AUTHORIZER_SIGNATURE, ...(tokenKeyName ? [tokenKeyName] : [])]) {
+      const message = credentials.disagreement(key)
+      if (message !== undefined) this.#warn(request, message)
+    }
+    const token = tokenKeyName === undefined ? undefined : credentials.find(tokenKeyName)?.value
+    const signature = credentials.find(AUTHORIZER_SIGNATURE)
+    if (!authorizer.signingDisabled && signature?.carrier === 'header' && signature.value.includes('%')) {
+      const message = `authorizer "${name}": the signature in the header is percent-encoded; there it is sent raw`
+      throw new Refusal('signature', 'signature-not-base64', message)
+    }
+    const signatureVerified = verifyToken(name, authorizer, token, signature?.value)
     const event = createAuthorizerEvent(request, token, signatureVerified)
     const answer = await this.#ask(name, authorizer, event)
     if (!answer.isAuthenticated) {
@@ -84,19 +121,38 @@ export class Authorizers {
     signature: string | undefined,
     request: AuthorizerRequest,
   ): Promise<AuthorizerAnswer> {
-    const { name, authorizer } = this.#find(named)
+    const { name, authorizer } = this.#find(named, request)
     const signatureVerified = verifyToken(name, authorizer, token, signature)
     return this.#ask(name, authorizer, createAuthorizerEvent(request, token, signatureVerified))
   }
 
-  #find(named: string | undefined): { name: string; authorizer: Registered } {
-    const name = named || this.#options.defaultAuthorizer
+  #warn({ connectionId, mqtt }: AuthorizerRequest, message: string): void {
+    const clientId = mqtt?.clientId
+    const { journal } = this.#options
+    journal.record({ type: 'warning', connectionId, ...(clientId !== undefined && { clientId }), message })
+  }
+
+  #find(
+    named: string | undefined,
+    { domain, serverName, http }: AuthorizerRequest,
+  ): { name: string; authorizer: Registered } {
+    const fallback = domain?.defaultAuthorizer ?? this.#options.defaultAuthorizer
+    const name = named || fallback
     const known = [...this.#table.keys()].join(', ')
     if (name === undefined) {
+      const elsewhere = http === undefined ? '' : ', nor have the query string and the headers'
       throw new Refusal(
         'authorizer',
         'no-authorizer',
-        `the user name has no parameter ${AUTHORIZER_NAME} after its last "?", and no default authorizer is set`,
+        `the user name has no parameter ${AUTHORIZER_NAME} after its last "?"${elsewhere}, and no default authorizer is set`,
+      )
+    }
+    if (domain?.allowAuthorizerOverride === false && name !== fallback) {
+      throw new Refusal(
+        'authorizer',
+        'authorizer-override',
+        `the client names authorizer "${name}", but the domain ${serverName === undefined ? '' : `"${serverName}" `}` +
+          `allows none but its default "${fallback}" (allowAuthorizerOverride: false)`,
       )
     }
     const authorizer = this.#table.get(name)
@@ -114,48 +170,64 @@ export class Authorizers {
   }
 
   async #ask(name: string, authorizer: Registered, event: AuthorizerEvent): Promise<AuthorizerAnswer> {
-    const { region, accountId, limits, journal } = this.#options
+    const { region, accountId, limits, clock, journal } = this.#options
     const invocation: HandlerInvocation = { authorizer: name, event }
     appendBounded(this.invocations, invocation, limits.recordedEntries)
-    const record = (outcome: 'authenticated' | 'denied' | 'failed', rule?: string, message?: string): void =>
+    const { journal: handlerJournal } = authorizer
+    const about = {
+      connectionId: event.connectionMetadata.id,
+      ...(event.protocolData.mqtt?.clientId !== undefined && { clientId: event.protocolData.mqtt.clientId }),
+      authorizerName: name,
+    }
+    const hide = (text: string): string => concealSecrets(text, event)
+    const record = (outcome: 'authenticated' | 'denied' | 'failed', failure: Partial<Failure> = {}): void =>
       journal.record({
         type: 'authorizer-answered',
-        connectionId: event.connectionMetadata.id,
-        ...(event.protocolData.mqtt?.clientId !== undefined && {
-          clientId: event.protocolData.mqtt.clientId,
-        }),
-        authorizerName: name,
+        ...about,
         signatureVerified: event.signatureVerified,
         outcome,
-        ...(rule !== undefined && { rule }),
-        ...(message !== undefined && { message }),
+        ...failure,
       })
 
     try {
+      const log = handlerJournal.callLog(about, hide)
       const timeoutMs = limits.handlerTimeoutMs
-      invocation.response = await invoke(authorizer, event, { name, region, accountId, timeoutMs })
-      const answer = validateAnswer(invocation.response)
+      invocation.response = await invoke(authorizer.handler, event, {
+        name,
+        region,
+        accountId,
+        timeoutMs,
+        clock,
+        log,
+      })
+      const answer = validateAnswer(invocation.response, event.protocolData.tls?.principalId)
+      for (const warning of answerWarnings(invocation.response)) {
+        handlerJournal.warnOnce(hide(`authorizer "${name}": ${warning}`), about)
+      }
       record(answer.isAuthenticated ? 'authenticated' : 'denied')
       return answer
     } catch (error) {
-      const { rule, message: described } = describe(error as Error)
-      const message = redact(described, event)
+      const { rule, message: described, stack } = describe(error as Error)
+      const message = hide(described)
       if (!(error instanceof InvalidAnswer)) invocation.error = error as Error
-      record('failed', rule, message)
+      record('failed', { rule, message, ...(stack !== undefined && { stack: hide(stack) }) })
       throw new Refusal('authorizer', rule, `authorizer "${name}": ${message}`)
     }
   }
 }
 
-interface Registered extends LambdaFunction {
+interface Registered {
+  handler: Handler
+  journal: HandlerJournal
   tokenKeyName: string | undefined
   keys: ReadonlyMap<string, KeyObject>
   signingDisabled: boolean
   status: 'ACTIVE' | 'INACTIVE'
 }
 
-function register(name: string, authorizer: Authorizer): Registered {
-  if (!isObject(authorizer)) throw new TypeError(`authorizers["${name}"] must be an object with a handler`)
+function register(name: string, authorizer: Authorizer, options: AuthorizersOptions): Registered {
+  if (!isObject(authorizer as unknown))
+    throw new TypeError(`authorizers["${name}"] must be an object with a handler`)
   const { tokenKeyName, tokenSigningPublicKeys = {}, signingDisabled = false, status = 'ACTIVE' } = authorizer
   const unknown = unknownMembers(authorizer)
   const check = (valid: boolean, problem: string): void => {
@@ -166,7 +238,8 @@ function register(name: string, authorizer: Authorizer): Registered {
     const meant = meantOption(member)
     check(meant === undefined, `there is no option "${member}"; did you mean ${meant}?`)
   }
-  check(typeof authorizer.handler === 'function', 'handler must be a function')
+  const journal = new HandlerJournal(name, options.journal)
+  const handler = newHandler(name, authorizer, options, journal)
   check(status === 'ACTIVE' || status === 'INACTIVE', 'status must be "ACTIVE" or "INACTIVE"')
   if (tokenKeyName !== undefined) {
     check(/^[a-zA-Z0-9_-]{1,128}$/.test(tokenKeyName), 'tokenKeyName is 1 to 128 letters, digits, "_" or "-"')
@@ -183,8 +256,27 @@ function register(name: string, authorizer: Authorizer): Registered {
         (unknown.length > 0 ? ` (no options: ${unknown.join(', ')})` : ''),
     )
   }
-  const handler = authorizer.handler.bind(authorizer)
-  return { handler, tokenKeyName, keys, signingDisabled, status }
+  return { handler, journal, tokenKeyName, keys, signingDisabled, status }
+}
+
+function newHandler(
+  name: string,
+  authorizer: Authorizer,
+  { region, accountId }: AuthorizersOptions,
+  journal: HandlerJournal,
+): Handler {
+  try {
+    return createHandler(authorizer, {
+      name,
+      region,
+      accountId,
+      log: (stream, text) => journal.output(stream, text),
+      onReload: (files) => journal.reloaded(files),
+      onWarning: (message, stack) => journal.warn(message, stack),
+    })
+  } catch (error) {
+    throw new TypeError(`authorizers["${name}"]: ${(error as Error).message}`, { cause: error })
+  }
 }
 
 function readPublicKey(pem: string, where: string): KeyObject {
@@ -218,51 +310,16 @@ function verifyToken(
   return true
 }
 
-function describe(error: Error): { rule: string; message: string } {
+interface Failure {
+  rule: string
+  message: string
+  stack?: string
+}
+
+function describe(error: Error): Failure {
   if (error instanceof InvalidAnswer) return { rule: error.rule, message: error.message }
   if (error instanceof HandlerTimeout) return { rule: 'handler-timeout', message: error.message }
-  return { rule: 'handler-error', message: `the handler failed: ${error.message}` }
-}
-
-/**
- * A handler may put what it was given into its error or answer; events and CONNACK reasons must not repeat secrets.
- * The user name before its "?" and the client id are none.
- */
-function redact(message: string, { token, protocolData: { mqtt } }: AuthorizerEvent): string {
-  const password = mqtt?.password
-  const secrets = [
-    token,
-    password,
-    password && Buffer.from(password, 'base64').toString(),
-    ...secretParameters(mqtt?.username ?? ''),
-  ]
-  return secrets.reduce<string>((text, secret) => (secret ? conceal(text, secret) : text), message)
-}
-
-/** Token and signature, as they were written and as they are read. */
-function secretParameters(username: string): string[] {
-  return username
-    .split(/[?&]/)
-    .slice(1)
-    .flatMap((parameter) => {
-      const [, key = '', value = parameter] = /^([^=]*)=(.*)$/s.exec(parameter) ?? []
-      return key.toLowerCase() === AUTHORIZER_NAME ? [] : [value, decode(value)]
-    })
-}
-
-function decode(value: string): string {
-  try {
-    return decodeURIComponent(value)
-  } catch {
-    return value
-  }
-}
-
-/** Long answers are shown up to an ellipsis, which may cut a secret short. */
-function conceal(text: string, secret: string): string {
-  let concealed = text.replaceAll(secret, '***')
-  for (let length = Math.min(secret.length, 77) - 1; length > 2; length--) {
-    concealed = concealed.replaceAll(`${secret.slice(0, length)}...`, '***...')
-  }
-  return concealed
+  if (error instanceof HandlerFault) return { rule: error.rule, message: error.message }
+  const stack = error.stack === undefined ? {} : { stack: shortenStack(error.stack) }
+  return { rule: 'handler-error', message: `the handler failed: ${error.message}`, ...stack }
 }

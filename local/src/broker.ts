@@ -1,6 +1,7 @@
+import type { Clock } from './clock'
 import type { Limits } from './limits'
-import { isExpired, messageBytes, type Message } from './message'
-import { Session, type SessionSettings, type Subscription } from './session'
+import { createMessage, isExpired, messageBytes, type Message, type Publication } from './message'
+import { MAX_TIMER_MS, Session, type SessionSettings, type Subscription } from './session'
 import { SubscriptionTree } from './subscription-tree'
 import { hasWildcard, isBasicIngest, parseSharedFilter } from './topic'
 
@@ -14,14 +15,19 @@ export interface SubscriptionOptions {
 
 /** Sessions, subscriptions and retained messages: everything that connections share. */
 export class Broker {
+  readonly clock: Clock
   readonly #limits: Limits
   readonly #sessions = new Map<string, Session>()
+  /** Sessions without a connection, in the order in which they were left. */
+  readonly #stored = new Set<Session>()
   readonly #tree = new SubscriptionTree<Subscription>()
   readonly #retained = new Map<string, Message>()
   #retainedBytes = 0
+  readonly #holdings = { bytes: 0 }
 
-  constructor(limits: Limits) {
+  constructor(limits: Limits, clock: Clock) {
     this.#limits = limits
+    this.clock = clock
   }
 
   /** The session for a connection that was authorized; an older connection of that client id is closed. */
@@ -31,14 +37,15 @@ export class Broker {
     // Looked up again: a session that ended with its connection is gone now.
     const existing = this.#sessions.get(clientId)
     if (existing !== undefined) {
-      clearTimeout(existing.expiryTimer)
+      existing.expiryTimer?.cancel()
+      this.#stored.delete(existing)
       if (!cleanStart && existing.settings.protocolVersion === protocolVersion) {
         existing.settings.expirySeconds = settings.expirySeconds
         return { session: existing, present: true }
       }
       this.#remove(existing)
     }
-    const session = new Session(settings, this.#limits.queuedBytes)
+    const session = new Session(settings, this.#limits, this.clock, this.#holdings)
     this.#sessions.set(clientId, session)
     return { session, present: false }
   }
@@ -48,8 +55,13 @@ export class Broker {
     session.detach()
     const { expirySeconds } = session.settings
     if (expirySeconds === 0) return this.#remove(session)
-    session.expiryTimer = setTimeout(() => this.#remove(session), expirySeconds * 1000)
-    session.expiryTimer.unref()
+    this.#stored.add(session)
+    // No endpoint of this kind lives for weeks.
+    if (expirySeconds * 1000 <= MAX_TIMER_MS) {
+      session.expiryTimer = this.clock.setTimeout(() => this.#remove(session), expirySeconds * 1000)
+    }
+    const [first] = this.#stored
+    if (this.#stored.size > this.#limits.storedSessions) this.#remove(first!)
   }
 
   /** Returns the retained messages that the subscription is owed, to be sent after SUBACK. */
@@ -73,7 +85,10 @@ export class Broker {
     const wanted = retainHandling === 0 || (retainHandling === 1 && existing === undefined)
     if (!wanted || shared !== undefined || hasWildcard(filter)) return []
     const message = this.#retained.get(filter)
-    return message === undefined || isExpired(message) ? [] : [message]
+    if (message === undefined) return []
+    if (!isExpired(message, this.clock.now())) return [message]
+    this.#forgetRetained(message)
+    return []
   }
 
   unsubscribe(session: Session, text: string): void {
@@ -84,7 +99,8 @@ export class Broker {
   }
 
   /** Hands `message` to everybody who subscribed; false if it should have been retained and there is no room. */
-  publish(message: Message): boolean {
+  publish(publication: Publication, publisher?: object): boolean {
+    const message = createMessage(publication, this.clock.now(), publisher)
     const kept = !message.retain || this.#retain(message)
     if (isBasicIngest(message.topic)) return kept // goes to a rule, not to subscribers
     const { entries, groups } = this.#tree.match(message.topic)
@@ -107,9 +123,14 @@ export class Broker {
 
   /** Forgets everything; no timer is left. */
   clear(): void {
-    for (const session of this.#sessions.values()) clearTimeout(session.expiryTimer)
+    for (const session of this.#sessions.values()) {
+      session.discard()
+      session.expiryTimer?.cancel()
+    }
     this.#sessions.clear()
+    this.#stored.clear()
     this.#retained.clear()
+    this.#retainedBytes = 0
   }
 
   #retain(message: Message): boolean {
@@ -125,9 +146,17 @@ export class Broker {
     return true
   }
 
+  #forgetRetained(message: Message): void {
+    this.#retained.delete(message.topic)
+    this.#retainedBytes -= messageBytes(message)
+  }
+
   #remove(session: Session): void {
+    session.expiryTimer?.cancel()
+    this.#stored.delete(session)
     for (const subscription of session.subscriptions.values()) this.#tree.remove(subscription)
     session.subscriptions.clear()
+    session.discard()
     if (this.#sessions.get(session.settings.clientId) === session) {
       this.#sessions.delete(session.settings.clientId)
     }

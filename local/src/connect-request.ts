@@ -4,7 +4,7 @@ import { grantKeepAlive, type Limits } from './limits'
 import { readMessageProperties, readNumber, type Publication } from './message'
 import { PACKET_TOO_LARGE, PROTOCOL_ERROR, ProtocolError, TOPIC_NAME_INVALID } from './protocol-error'
 import { NOT_AUTHORIZED, Refusal, type ConnackCodes } from './refusal'
-import { topicProblem } from './topic'
+import { retainProblem, topicProblem } from './topic'
 
 /** A CONNECT that keeps to the protocol and to the limits, with everything granted that it asked for. */
 export interface ConnectRequest {
@@ -143,7 +143,7 @@ function readWill(will: IConnectPacket['will'], limits: Limits): Publication | u
   if (will === undefined) return undefined
   const { topic, qos = 0, retain = false } = will
   if (qos !== 0 && qos !== 1) refuse('will-qos', 'a Will has QoS 0 or 1', QOS_NOT_SUPPORTED)
-  const problem = topicProblem(topic, limits)
+  const problem = topicProblem(topic, limits) ?? (retain ? retainProblem(topic) : undefined)
   if (problem !== undefined) refuse('will-topic', `Will: ${problem}`, TOPIC_NAME_INVALID)
   const payload = Buffer.from(will.payload)
   if (payload.length > limits.payloadBytes) {

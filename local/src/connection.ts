@@ -2,14 +2,22 @@ import { randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { IConnackPacket, IConnectPacket, IDisconnectPacket, Packet } from 'mqtt-packet'
 import type { Authenticated, Authorizers } from './authorizer'
+import type { AuthorizerRequest } from './authorizer-event'
 import type { Broker } from './broker'
+import { connackCode, type Choices } from './choices'
+import type { Clock, ClockTimer } from './clock'
+import type { ConnectRate } from './connect-rate'
 import { grantedProperties, readConnect, readProtocolVersion, type ConnectRequest } from './connect-request'
-import type { DisconnectReason, Dropped, Journal, NewEvent } from './events'
+import type { DisconnectReason, Journal, NewEvent } from './events'
+import { FaultEnd, FaultStream } from './fault-stream'
+import type { FaultRegistry } from './faults'
 import type { FramingError } from './framing'
+import { GrantLife } from './grant-life'
+import type { Lifecycle, LifecycleSubject } from './lifecycle'
 import type { Limits } from './limits'
-import { createMessage, readNumber, remainingExpiry, type Message } from './message'
-import { PacketStream, type PacketListener } from './packet-stream'
-import { explainDecision, Policy, type Decision } from './policy'
+import { readNumber } from './message'
+import { Outlet } from './outlet'
+import type { PacketListener } from './packet-stream'
 import {
   KEEP_ALIVE_TIMEOUT,
   MALFORMED_PACKET,
@@ -20,10 +28,12 @@ import {
   SESSION_TAKEN_OVER,
   UNSPECIFIED_ERROR,
 } from './protocol-error'
+import { ReadingPace } from './reading-pace'
 import { Refusal } from './refusal'
 import { RequestHandler } from './request-handler'
-import type { Delivery, Session, SessionLink } from './session'
-import { parseUserName } from './user-name'
+import type { Session } from './session'
+import { StreamEnd } from './stream-end'
+import { TokenBucket } from './token-bucket'
 
 /** How IoT Core itself refuses, or with a reason wherever the protocol has room for one. */
 export type Profile = 'aws' | 'friendly'
@@ -31,45 +41,54 @@ export type Profile = 'aws' | 'friendly'
 /** What all connections of an endpoint share. */
 export interface ConnectionServices {
   profile: Profile
+  choices: Choices
+  clock: Clock
   region: string
   accountId: string
   limits: Limits
   journal: Journal
   authorizers: Authorizers
   broker: Broker
+  faults: FaultRegistry
+  lifecycle: Lifecycle
+  connectRate: ConnectRate
 }
 
 /** What the front door knows about a stream of MQTT bytes. */
-export interface Origin {
-  connectionId: string
-  serverName?: string
+export interface Origin extends Omit<AuthorizerRequest, 'mqtt'> {
   remoteAddress: string
+  /** The socket under the stream of MQTT bytes, where that is another one. */
+  socket?: Duplex
+  /** What the front door has left of the time for CONNECT. */
+  connectWithinMs?: number
   /** Turned away already; CONNECT is awaited only to answer it with the reason. */
   refusal?: Refusal
 }
 
 /** One MQTT connection from CONNECT to its end. */
-export class Connection implements PacketListener, SessionLink {
+export class Connection implements PacketListener {
   readonly #services: ConnectionServices
   readonly #origin: Origin
-  readonly #stream: PacketStream
+  readonly #stream: FaultStream
   #state: 'awaiting-connect' | 'authorizing' | 'open' | 'closed' = 'awaiting-connect'
   /** Until CONNECT is complete the time limit for it; afterwards keep-alive. */
-  #timer: NodeJS.Timeout
+  #timer: ClockTimer
+  readonly #pace: ReadingPace
   #request: ConnectRequest | undefined
   #session: Session | undefined
-  #policy: Policy | undefined
+  #grantLife: GrantLife | undefined
+  #outlet: Outlet | undefined
   #requests: RequestHandler | undefined
 
   constructor(stream: Duplex, origin: Origin, services: ConnectionServices) {
     this.#services = services
     this.#origin = origin
     const { connectTimeoutMs } = services.limits
-    this.#timer = setTimeout(() => {
+    this.#timer = services.clock.setTimeout(() => {
       this.#refuse(new Refusal('connect', 'connect-timeout', `no CONNECT within ${connectTimeoutMs} ms`))
-    }, connectTimeoutMs)
-    this.#timer.unref()
-    this.#stream = new PacketStream(stream, services.limits, this)
+    }, origin.connectWithinMs ?? connectTimeoutMs)
+    this.#stream = new FaultStream(stream, origin, services, this)
+    this.#pace = new ReadingPace(stream, this.#stream, services.clock, services.limits.bytesPerSecond)
   }
 
   /** The endpoint closes. */
@@ -89,7 +108,7 @@ export class Connection implements PacketListener, SessionLink {
       else this.#begin(packet)
     } catch (error) {
       if (error instanceof ProtocolError) {
-        this.#close(error.disconnectReason, error.message, error.reasonCode)
+        this.#close(error.disconnectReason, error.message, error.silent ? undefined : error.reasonCode)
       } else {
         this.#failUnexpectedly(error)
       }
@@ -107,61 +126,22 @@ export class Connection implements PacketListener, SessionLink {
   }
 
   onClose(error: Error | undefined): void {
-    const message = `the client closed the connection${error === undefined ? '' : `: ${error.message}`}`
-    if (this.#state === 'open') this.#close('CONNECTION_LOST', message)
-    else if (this.#state !== 'closed') {
+    if (error instanceof FaultEnd) {
+      if (this.#state === 'open') this.#close(error.disconnectReason, error.message)
+      else this.#refuse(new Refusal('connect', 'fault', error.message))
+      return
+    }
+    const ended = error instanceof StreamEnd ? error : undefined
+    const message =
+      ended?.message ?? `the client closed the connection${error === undefined ? '' : `: ${error.message}`}`
+    const reason = ended?.disconnectReason ?? 'CONNECTION_LOST'
+    if (this.#state === 'open') {
+      this.#close(reason, message, undefined, reason !== 'CLIENT_INITIATED_DISCONNECT')
+    } else if (this.#state !== 'closed') {
       const when = this.#state === 'awaiting-connect' ? 'before it sent CONNECT' : 'while it was authorized'
-      this.#refuse(this.#origin.refusal ?? new Refusal('connect', 'connection-lost', `${message} ${when}`))
+      const rule = reason === 'CLIENT_ERROR' ? 'websocket-violation' : 'connection-lost'
+      this.#refuse(this.#origin.refusal ?? new Refusal('connect', rule, `${message} ${when}`))
     }
-  }
-
-  // SessionLink
-
-  get window(): number {
-    return Math.min(this.#services.limits.inFlight, this.#request?.receiveMaximum ?? 0)
-  }
-
-  get congested(): boolean {
-    return this.#stream.congested
-  }
-
-  transmit(delivery: Delivery, packetId?: number): boolean {
-    const { message, qos, retain } = delivery
-    const { topic, payload } = message
-    const decision = this.#policy!.receive(topic)
-    if (qos === 0 && this.#stream.bufferedBytes > this.#services.limits.outboundBytes) {
-      this.drop(message, qos, 'slow-reader')
-      return false
-    }
-    this.#record({ type: 'receive', topic, qos, bytes: payload.length, allowed: decision.allowed, decision })
-    if (!decision.allowed) return false
-    const { expiresAt } = message
-    const packet: Packet = {
-      cmd: 'publish',
-      topic,
-      payload,
-      qos,
-      retain,
-      dup: false,
-      ...(packetId !== undefined && { messageId: packetId }),
-      ...(this.#request!.protocolVersion === 5 && {
-        properties: {
-          ...message.properties,
-          ...(expiresAt !== undefined && { messageExpiryInterval: remainingExpiry(expiresAt) }),
-        },
-      }),
-    }
-    if (this.#stream.send(packet, this.#request!.maximumPacketSize)) return true
-    this.drop(message, qos, 'packet-too-large')
-    return false
-  }
-
-  takeOver(): void {
-    this.#close('DUPLICATE_CLIENTID', 'another connection uses this client id', SESSION_TAKEN_OVER)
-  }
-
-  drop({ topic }: Message, qos: 0 | 1, reason: NewEvent<Dropped>['reason']): void {
-    this.#record({ type: 'dropped', topic, qos, reason })
   }
 
   // Before CONNACK
@@ -172,7 +152,7 @@ export class Connection implements PacketListener, SessionLink {
         new Refusal('connect', 'first-packet-not-connect', `the first packet is ${packet.cmd.toUpperCase()}`),
       )
     }
-    clearTimeout(this.#timer)
+    this.#timer.cancel()
     this.#state = 'authorizing'
     this.#stream.hold()
     this.#connect(packet)
@@ -184,60 +164,81 @@ export class Connection implements PacketListener, SessionLink {
   }
 
   async #connect(packet: IConnectPacket): Promise<void> {
-    const { limits, authorizers } = this.#services
+    const { limits, authorizers, connectRate } = this.#services
     this.#stream.setProtocolVersion(readProtocolVersion(packet))
     if (this.#origin.refusal !== undefined) throw this.#origin.refusal
     const request = (this.#request = readConnect(packet, limits))
+    this.#stream.identify(request.clientId)
     const { username, password, clientId, clientIdAssigned } = request
-    const authenticated = await authorizers.authenticate(
-      {
-        connectionId: this.#origin.connectionId,
-        ...(this.#origin.serverName !== undefined && { serverName: this.#origin.serverName }),
+    connectRate.admit(clientId)
+    // A refresh asks with the same event data and connection id.
+    const authenticate = (): Promise<Authenticated> =>
+      authorizers.authenticate({
+        ...this.#origin,
         mqtt: {
           ...(username !== undefined && { username }),
           ...(password !== undefined && { password }),
           ...(!clientIdAssigned && { clientId }),
         },
-      },
-      parseUserName(username ?? '').parameters,
-    )
+      })
+    const authenticated = await authenticate()
     // The client may have gone while its authorizer was thinking.
     if (this.#state !== 'authorizing') return
-    this.#open(request, authenticated)
+    this.#open(request, authenticated, authenticate)
   }
 
-  #open(request: ConnectRequest, { authorizerName, grant }: Authenticated): void {
-    const { broker, region, accountId } = this.#services
-    const { clientId, protocolVersion, cleanStart, will, keepAliveSeconds, sessionExpirySeconds } = request
-    const policy = new Policy(grant.policyDocuments, {
-      region,
-      accountId,
-      clientId,
+  #open(
+    request: ConnectRequest,
+    authenticated: Authenticated,
+    authenticate: () => Promise<Authenticated>,
+  ): void {
+    const { authorizerName, grant } = authenticated
+    const { broker, limits, clock, lifecycle } = this.#services
+    const { clientId, protocolVersion, cleanStart, keepAliveSeconds, sessionExpirySeconds } = request
+    const record = (event: ConnectionEvent): void => this.#record(event)
+    const grantLife = (this.#grantLife = new GrantLife(authenticated, {
+      ...this.#services,
+      request,
       sourceIp: this.#origin.remoteAddress,
-      persistent: protocolVersion === 3 ? !cleanStart : sessionExpirySeconds > 0,
-      ...(will !== undefined && { willTopic: will.topic }),
-    })
-    const decision = policy.connect()
-    refuseUnlessAllowed(decision, 'connect-denied', authorizerName)
-    if (will !== undefined) {
-      refuseUnlessAllowed(policy.publish(will.topic, will.retain), 'will-denied', authorizerName)
-    }
+      authenticate,
+      end: (reason, message, reasonCode) => this.#close(reason, message, reasonCode),
+      failUnexpectedly: (error) => this.#failUnexpectedly(error),
+      record,
+    }))
+    const { decision, willDecision } = grantLife.admit()
 
     const { session, present } = broker.openSession(
       { clientId, protocolVersion, expirySeconds: sessionExpirySeconds },
       cleanStart,
     )
     this.#state = 'open'
-    this.#policy = policy
     this.#session = session
+    const publishes = new TokenBucket(clock, limits.publishesPerSecond)
     this.#requests = new RequestHandler({
       ...this.#services,
       protocolVersion,
-      policy,
+      get policy() {
+        return grantLife.policy
+      },
       session,
       send: (packet) => this.#stream.send(packet, request.maximumPacketSize),
-      record: (event) => this.#record(event),
+      record,
+      admitPublish: () => publishes.take(),
+      announce: (eventType, topics) => lifecycle[eventType](this.#subject, topics),
     })
+    const outlet = (this.#outlet = new Outlet({
+      limits,
+      clock,
+      request,
+      grant: grantLife,
+      stream: this.#stream,
+      publishes,
+      pump: () => session.pump(),
+      takeOver: () =>
+        this.#close('DUPLICATE_CLIENTID', 'another connection uses this client id', SESSION_TAKEN_OVER),
+      record,
+    }))
+    grantLife.begin()
     this.#watchKeepAlive()
     const { principalId, disconnectAfterInSeconds, refreshAfterInSeconds } = grant
     const { serverName } = this.#origin
@@ -255,9 +256,11 @@ export class Connection implements PacketListener, SessionLink {
       disconnectAfterInSeconds,
       refreshAfterInSeconds,
       decision,
+      ...(willDecision !== undefined && { willDecision }),
     })
-    this.#sendConnack(0, present, grantedProperties(request, this.#services.limits))
-    session.attach(this)
+    this.#sendConnack(0, present, grantedProperties(request, limits))
+    session.attach(outlet)
+    lifecycle.connected(this.#subject)
   }
 
   #sendConnack(code: number, sessionPresent: boolean, properties: IConnackPacket['properties'] = {}): void {
@@ -268,18 +271,25 @@ export class Connection implements PacketListener, SessionLink {
   #refuse(refusal: Refusal): void {
     if (this.#state === 'closed') return
     this.#state = 'closed'
-    clearTimeout(this.#timer)
-    const { stage, rule, message, codes } = refusal
-    this.#record({ type: 'connect-refused', stage, rule, message })
+    this.#stopTimers()
+    const { stage, rule, message, decision } = refusal
+    this.#record({
+      type: 'connect-refused',
+      stage,
+      rule,
+      message,
+      ...(decision !== undefined && { decision }),
+    })
+    const { profile, choices, lifecycle } = this.#services
     const version = this.#stream.protocolVersion
-    const friendly = this.#services.profile === 'friendly'
-    if (version === 5) {
-      const explained = friendly && this.#request?.wantsReasonString !== false
-      this.#sendConnack(codes.reasonCode, false, explained ? { reasonString: message } : {})
-    } else if (version === 3 && friendly) {
-      this.#sendConnack(codes.returnCode, false)
+    const code = version && connackCode(refusal, version, choices)
+    if (code !== undefined) {
+      const explained = profile === 'friendly' && this.#request?.wantsReasonString !== false
+      this.#sendConnack(code, false, version === 5 && explained ? { reasonString: message } : {})
     }
     this.#stream.end()
+    const unauthorized = stage === 'signature' || stage === 'authorizer' || stage === 'policy'
+    if (unauthorized && this.#request !== undefined) lifecycle.connectFailed(this.#subject)
   }
 
   // After CONNACK
@@ -326,22 +336,34 @@ export class Connection implements PacketListener, SessionLink {
 
   /** Starts anew with each packet. Not `timer.refresh()`, which mocked timers do not follow. */
   #watchKeepAlive(): void {
-    clearTimeout(this.#timer)
+    this.#timer.cancel()
     const seconds = this.#request!.keepAliveSeconds
-    this.#timer = setTimeout(() => {
+    this.#timer = this.#services.clock.setTimeout(() => {
       const message = `nothing came from the client within 1.5 times its keep-alive of ${seconds} s`
       this.#close('MQTT_KEEP_ALIVE_TIMEOUT', message, KEEP_ALIVE_TIMEOUT)
     }, seconds * 1500)
-    this.#timer.unref()
+  }
+
+  #stopTimers(): void {
+    this.#timer.cancel()
+    this.#pace.stop()
+    this.#grantLife?.stop()
+    this.#outlet?.close()
+  }
+
+  get #subject(): LifecycleSubject {
+    const { connectionId, remoteAddress: ipAddress } = this.#origin
+    const principalId = this.#grantLife?.principalId
+    return { clientId: this.#request!.clientId, connectionId, ipAddress, principalId }
   }
 
   /** The end of an accepted connection; on MQTT 5 a reason code is sent as a DISCONNECT first. */
   #close(reason: DisconnectReason, message: string, reasonCode?: number, publishWill = true): void {
     if (this.#state !== 'open') return
     this.#state = 'closed'
-    clearTimeout(this.#timer)
+    this.#stopTimers()
     const { protocolVersion, will, wantsReasonString } = this.#request!
-    const { broker, profile } = this.#services
+    const { broker, profile, lifecycle } = this.#services
     const willPublished = publishWill && will !== undefined
     this.#record({
       type: 'disconnected',
@@ -362,7 +384,8 @@ export class Connection implements PacketListener, SessionLink {
       this.#stream.end()
     }
     broker.leaveSession(this.#session!)
-    if (willPublished) broker.publish(createMessage(will))
+    if (willPublished) broker.publish(will)
+    lifecycle.disconnected(this.#subject, reason)
   }
 
   /** A fault of ours: it must cost this connection and no other. */
@@ -384,18 +407,9 @@ export class Connection implements PacketListener, SessionLink {
 
 /** An event as a connection writes it: which connection it is about goes without saying. */
 export type ConnectionEvent = WithoutConnection<NewEvent>
-type WithoutConnection<E> = E extends { connectionId: string } ? Omit<E, 'connectionId'> : never
+type WithoutConnection<E> = E extends { connectionId?: string } ? Omit<E, 'connectionId'> : never
 
 export const createOrigin = (remoteAddress: string | undefined): Origin => ({
   connectionId: randomUUID(),
   remoteAddress: remoteAddress ?? '127.0.0.1',
 })
-
-function refuseUnlessAllowed(decision: Decision, rule: string, authorizerName: string): void {
-  if (decision.allowed) return
-  throw new Refusal(
-    'policy',
-    rule,
-    `the policy of authorizer "${authorizerName}": ${explainDecision(decision)}`,
-  )
-}

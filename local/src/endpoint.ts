@@ -5,10 +5,19 @@ import { join } from 'node:path'
 import { Authorizers, type Authorizer, type HandlerInvocation } from './authorizer'
 import { Broker } from './broker'
 import { createServerCredentials } from './certificates'
+import { readChoices, type Choices } from './choices'
+import { systemClock, type Clock } from './clock'
+import { ConnectRate } from './connect-rate'
 import type { ConnectionServices, Profile } from './connection'
+import type { ConnectionHandle } from './connection-handle'
 import { Journal, type LocalEvent } from './events'
+import type { Fault } from './fault'
+import { FaultRegistry, type Faults } from './faults'
+import { checkDomains, Domains, type Domain } from './domains'
+import { exposureWarnings } from './exposure'
 import { FrontDoor } from './front-door'
-import { IOT_CORE_LIMITS, type Limits } from './limits'
+import { Lifecycle } from './lifecycle'
+import { readLimits, type Limits } from './limits'
 import { checkOptions } from './options'
 import { testInvokeAuthorizer, type TestInvocation, type TestInvocationResult } from './test-invoke'
 
@@ -17,6 +26,8 @@ export interface LocalEndpointOptions {
   authorizers: Record<string, Authorizer>
   /** Used for a CONNECT that names no authorizer. */
   defaultAuthorizer?: string
+  /** Settings by server name (SNI). */
+  domains?: Record<string, Domain>
   /** 0, the default, lets the system choose. */
   port?: number
   /** The address to listen on, by default 127.0.0.1. */
@@ -33,6 +44,12 @@ export interface LocalEndpointOptions {
   profile?: Profile
   /** Numbers to use in place of IoT Core's. */
   limits?: Partial<Limits>
+  /** What goes wrong, from the start; `LocalEndpoint.faults` adds more. */
+  faults?: Fault[]
+  /** What to do where AWS does not say what it does. */
+  choices?: Partial<Choices>
+  /** Where time comes from; a test gives `createManualClock()` and moves it. */
+  clock?: Clock
   /** Called with each event as it happens. */
   log?: (event: LocalEvent) => void
 }
@@ -50,6 +67,12 @@ export interface LocalEndpoint extends AsyncDisposable {
   readonly invocations: readonly HandlerInvocation[]
   /** What happened, in order. Holds no secrets. */
   readonly events: readonly LocalEvent[]
+  /** For tests: what goes wrong at which packet. */
+  readonly faults: Faults
+  /** For tests: the MQTT connections of this moment, accepted or not yet, the oldest first. */
+  readonly connections: readonly ConnectionHandle[]
+  /** What its owner should know about the way it was started; each is a `warning` event too. */
+  readonly warnings: readonly string[]
   /** Calls an authorizer without a connection, as `aws iot test-invoke-authorizer` does. */
   testInvokeAuthorizer(invocation: TestInvocation): Promise<TestInvocationResult>
   /** Disconnects everybody and stops listening. */
@@ -63,30 +86,55 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
   const {
     authorizers: table,
     defaultAuthorizer,
+    domains: domainTable = {},
     port: wantedPort = 0,
     host = '127.0.0.1',
     hostNames = [],
     region = 'us-east-1',
     accountId = '123456789012',
     profile = 'aws',
+    clock = systemClock,
   } = options
   if (profile !== 'aws' && profile !== 'friendly') throw new TypeError('profile must be "aws" or "friendly"')
-  const limits: Limits = { ...IOT_CORE_LIMITS, ...options.limits }
-  const journal = new Journal(limits.recordedEntries, options.log)
+  const limits = readLimits(options.limits)
+  const choices = readChoices(options.choices, profile)
+  const journal = new Journal(limits.recordedEntries, options.log, clock)
+  const faults = new FaultRegistry(journal, options.faults, clock)
   const authorizers = new Authorizers({
     authorizers: table,
     defaultAuthorizer,
     region,
     accountId,
     limits,
+    clock,
     journal,
   })
-  const broker = new Broker(limits)
-  const services: ConnectionServices = { profile, region, accountId, limits, journal, authorizers, broker }
-  const names = [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames]
-  const credentials = createServerCredentials([...names, '127.0.0.1', '::1'])
-  const frontDoor = new FrontDoor({ credentials, serverNames: names, services })
-  const port = await frontDoor.listen(wantedPort, host)
+  checkDomains(domainTable, Object.keys(table), defaultAuthorizer)
+  const broker = new Broker(limits, clock)
+  const services: ConnectionServices = {
+    profile,
+    choices,
+    clock,
+    region,
+    accountId,
+    limits,
+    journal,
+    authorizers,
+    broker,
+    faults,
+    lifecycle: new Lifecycle(broker, clock),
+    connectRate: new ConnectRate(clock, limits.connectsPerSecond),
+  }
+  const domains = new Domains(domainTable, [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames])
+  const credentials = createServerCredentials([...domains.names, '127.0.0.1', '::1'])
+  const frontDoor = new FrontDoor({ credentials, domains, services })
+  await authorizers.start()
+  const { port, address } = await frontDoor.listen(wantedPort, host).catch(async (error: unknown) => {
+    await authorizers.close()
+    throw error
+  })
+  const warnings = exposureWarnings(address, port)
+  for (const message of warnings) journal.record({ type: 'warning', message })
   const directory = await mkdtemp(join(tmpdir(), 'custom-authorizer-local-'))
   const caFile = join(directory, 'ca.pem')
   await writeFile(caFile, credentials.ca)
@@ -94,6 +142,8 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
   let closing: Promise<void> | undefined
   const close = async (): Promise<void> => {
     await frontDoor.close()
+    await authorizers.close()
+    faults.close()
     broker.clear()
     await rm(directory, { recursive: true, force: true })
   }
@@ -104,6 +154,11 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     ca: credentials.ca,
     invocations: authorizers.invocations,
     events: journal.events,
+    faults,
+    get connections() {
+      return faults.connections
+    },
+    warnings,
     testInvokeAuthorizer: (invocation) => testInvokeAuthorizer(authorizers, randomUUID(), invocation),
     close: () => (closing ??= close()),
     [Symbol.asyncDispose]: () => (closing ??= close()),

@@ -1,3 +1,5 @@
+import { systemClock, type Clock } from './clock'
+import type { FaultActionName, FaultDirection } from './fault'
 import type { Decision } from './policy'
 import type { RefusalStage } from './refusal'
 
@@ -6,13 +8,17 @@ export type LocalEvent =
   | ConnectRefused
   | AuthorizerAnswered
   | Connected
+  | Refreshed
   | Publish
   | Subscribe
   | Unsubscribe
   | Receive
   | Dropped
   | Ignored
+  | HandlerLog
+  | HandlerReloaded
   | Warning
+  | FaultApplied
   | Disconnected
 
 interface EventBase {
@@ -31,6 +37,8 @@ export interface ConnectRefused extends EventBase {
   rule: string
   message: string
   authorizerName?: string
+  /** For the stage `policy`: what denied it. */
+  decision?: Decision
 }
 
 /** A handler was called and its answer, or the lack of one, was judged. */
@@ -42,6 +50,28 @@ export interface AuthorizerAnswered extends EventBase {
   /** For `failed`: the rule that the answer broke. */
   rule?: string
   message?: string
+  /** For `handler-error`: where the handler failed. */
+  stack?: string
+}
+
+/** What a handler that is a module printed; no connection is named if it did so outside of any call. */
+export interface HandlerLog {
+  type: 'handler-log'
+  time: number
+  connectionId?: string
+  clientId?: string
+  authorizerName: string
+  stream: 'stdout' | 'stderr'
+  text: string
+}
+
+/** The next connection gets the new code of this authorizer's module. */
+export interface HandlerReloaded {
+  type: 'handler-reloaded'
+  time: number
+  authorizerName: string
+  /** What changed. */
+  files: string[]
 }
 
 export interface Connected extends EventBase {
@@ -56,6 +86,18 @@ export interface Connected extends EventBase {
   keepAliveSeconds: number
   sessionExpirySeconds: number
   disconnectAfterInSeconds: number
+  refreshAfterInSeconds: number
+  decision: Decision
+  /** Of the Will's topic. */
+  willDecision?: Decision
+}
+
+/** The authorizer was asked again and its answer is in force; `decision` is whether that still allows iot:Connect. */
+export interface Refreshed extends EventBase {
+  type: 'refreshed'
+  clientId: string
+  authorizerName: string
+  principalId: string
   refreshAfterInSeconds: number
   decision: Decision
 }
@@ -95,16 +137,25 @@ export interface Receive extends EventBase {
   topic: string
   qos: 0 | 1
   bytes: number
+  /** It was sent on this connection before, and no PUBACK came. */
+  redelivery?: true
   allowed: boolean
   decision: Decision
 }
 
-/** A message that was lost for this client. */
+/** A message that was lost: on its way to this client or, with `throttled`, perhaps from it. */
 export interface Dropped extends EventBase {
   type: 'dropped'
   topic: string
   qos: 0 | 1
-  reason: 'slow-reader' | 'queue-full' | 'expired' | 'packet-too-large' | 'retained-full'
+  reason:
+    | 'slow-reader'
+    | 'queue-full'
+    | 'expired'
+    | 'not-acknowledged'
+    | 'packet-too-large'
+    | 'retained-full'
+    | 'throttled'
 }
 
 /** A packet that IoT Core does not answer: anything with QoS 2. */
@@ -114,9 +165,22 @@ export interface Ignored extends EventBase {
   message: string
 }
 
-/** Nothing failed, but it would probably not do what its author meant. */
-export interface Warning extends EventBase {
+/** Nothing failed, but it would probably not do what its author meant. About the endpoint itself, there is no connection. */
+export interface Warning extends Partial<Pick<EventBase, 'connectionId' | 'clientId'>> {
   type: 'warning'
+  time: number
+  authorizerName?: string
+  message: string
+  stack?: string
+}
+
+/** Something went wrong because a test wanted it: a fault, or an action on a connection. */
+export interface FaultApplied extends EventBase {
+  type: 'fault'
+  /** The packet that a fault was applied to; none for an action on a connection. */
+  packet?: string
+  direction?: FaultDirection
+  action: FaultActionName | 'pause' | 'resume' | 'send'
   message: string
 }
 
@@ -126,6 +190,7 @@ export type DisconnectReason =
   | 'CLIENT_INITIATED_DISCONNECT'
   | 'CLIENT_ERROR'
   | 'CONNECTION_LOST'
+  | 'CUSTOMAUTH_TTL_EXPIRATION'
   | 'DUPLICATE_CLIENTID'
   | 'MQTT_KEEP_ALIVE_TIMEOUT'
   | 'SERVER_ERROR'
@@ -149,14 +214,16 @@ export class Journal {
   readonly events: LocalEvent[] = []
   readonly #log: ((event: LocalEvent) => void) | undefined
   readonly #capacity: number
+  readonly #clock: Clock
 
-  constructor(capacity: number, log?: (event: LocalEvent) => void) {
+  constructor(capacity: number, log?: (event: LocalEvent) => void, clock: Clock = systemClock) {
+    this.#clock = clock
     this.#capacity = capacity
     this.#log = log
   }
 
   record(event: NewEvent): void {
-    const entry: LocalEvent = { time: Date.now(), ...event }
+    const entry: LocalEvent = { time: this.#clock.now(), ...event }
     appendBounded(this.events, entry, this.#capacity)
     try {
       this.#log?.(entry)

@@ -1,3 +1,6 @@
+/** Crumbs beyond this many are joined: each costs far more memory than its few bytes. */
+const MAX_CHUNKS = 256
+
 /** Cuts a byte stream into MQTT packets, and stops at one that is too large before it is buffered. */
 export class Framer {
   readonly #limit: number
@@ -13,6 +16,12 @@ export class Framer {
   push(chunk: Buffer): void {
     this.#chunks.push(chunk)
     this.#length += chunk.length
+    if (this.#chunks.length > MAX_CHUNKS) this.#chunks = [Buffer.concat(this.#chunks, this.#length)]
+  }
+
+  /** How many pieces the packet under way is kept in. */
+  get pieces(): number {
+    return this.#chunks.length
   }
 
   /** The next whole packet, or undefined until more bytes arrive. Throws a FramingError. */

@@ -33,6 +33,21 @@ export function substitute(text: string, variables: Variables): string | undefin
   return result
 }
 
+/** Whether every variable in `text` has a value. */
+export const hasValues = (text: string, variables: Variables): boolean =>
+  substitute(text, variables) !== undefined
+
+/** Like `split`, but the separator in the name of a variable, `${iot:ClientId}`, divides nothing. */
+export function splitOutsideVariables(text: string, separator: string): string[] {
+  const parts = ['']
+  for (const piece of split(text)) {
+    const [first = '', ...rest] = piece.variable === undefined ? piece.text.split(separator) : [piece.text]
+    parts[parts.length - 1] += first
+    parts.push(...rest)
+  }
+  return parts
+}
+
 /** Linear in space and at worst quadratic in time, whatever a client puts into a topic. */
 export function matchesGlob(glob: Glob, text: string): boolean {
   const chars = [...text]

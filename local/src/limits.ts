@@ -20,14 +20,39 @@ export interface Limits {
   sessionExpirySeconds: number
   messageExpirySeconds: number
   handlerTimeoutMs: number
+  /** CONNECT packets of one client id; those beyond are refused. This and the next two may be Infinity. */
+  connectsPerSecond: number
+  /**
+   * PUBLISH packets of one connection, both directions together; a second's worth may come at once. Beyond it
+   * those of the client are discarded without PUBACK; those to it are discarded (QoS 0) or wait (QoS 1).
+   */
+  publishesPerSecond: number
+  /** From the client; beyond it reading pauses. */
+  bytesPerSecond: number
+  /** A QoS 1 message without PUBACK is sent again after this time, and again. AWS names no figure. */
+  redeliverAfterMs: number
+  /** From its first sending on a connection; then it is dropped. */
+  redeliverForMs: number
+  /** Stored messages that a resumed session gets a second; `Infinity` sends them at once. */
+  replayPerSecond: number
 
   /** From the TCP accept to a complete CONNECT. */
   connectTimeoutMs: number
+  /** TCP connections at a time, whatever they are for; a further one is closed as it comes. */
+  connections: number
+  /** The header of the request that opens a WebSocket, its query string included. */
+  httpHeaderBytes: number
+  /** A WebSocket message, which may hold several MQTT packets. */
+  webSocketMessageBytes: number
   /** What may wait in memory for a slow reader before QoS 0 messages to it are dropped. */
   outboundBytes: number
   /** QoS 1 messages that wait for one session, connected or not. */
   queuedBytes: number
+  /** QoS 1 messages that wait for all sessions together, or for a PUBACK. */
+  queuedTotalBytes: number
   retainedBytes: number
+  /** Persistent sessions without a connection; the one that was left first goes first. */
+  storedSessions: number
   /** How many entries `events` and `invocations` keep; the oldest go first. */
   recordedEntries: number
 }
@@ -51,13 +76,35 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   sessionExpirySeconds: 3600,
   messageExpirySeconds: 604_800,
   handlerTimeoutMs: 5000,
+  connectsPerSecond: 1,
+  publishesPerSecond: 100,
+  bytesPerSecond: 512 * KIB,
+  redeliverAfterMs: 30_000,
+  redeliverForMs: 3_600_000,
+  replayPerSecond: 10,
 
   connectTimeoutMs: 10_000,
+  connections: 10_000,
+  httpHeaderBytes: 32 * KIB,
+  webSocketMessageBytes: 256 * KIB,
   outboundBytes: 8 * MIB,
   queuedBytes: 64 * MIB,
+  queuedTotalBytes: 512 * MIB,
   retainedBytes: 256 * MIB,
+  storedSessions: 10_000,
   recordedEntries: 50_000,
 })
+
+/** IoT Core's numbers with those in their place that were given. */
+export function readLimits(given: Partial<Limits> | undefined): Limits {
+  const limits: Limits = { ...IOT_CORE_LIMITS, ...given }
+  for (const name of ['connectsPerSecond', 'publishesPerSecond', 'bytesPerSecond'] as const) {
+    if (typeof limits[name] !== 'number' || !(limits[name] > 0)) {
+      throw new TypeError(`limits.${name} must be a number above 0, or Infinity for no limit`)
+    }
+  }
+  return limits
+}
 
 /** IoT Core raises 1..29 to 30 and reads 0 as its maximum. */
 export function grantKeepAlive(seconds: number, limits: Limits): number {

@@ -28,10 +28,14 @@ export type MessageProperties = Pick<
   'payloadFormatIndicator' | 'contentType' | 'responseTopic' | 'correlationData' | 'userProperties'
 >
 
-export function createMessage({ expirySeconds, ...publication }: Publication, publisher?: object): Message {
+export function createMessage(
+  { expirySeconds, ...publication }: Publication,
+  now: number,
+  publisher?: object,
+): Message {
   return {
     ...publication,
-    ...(expirySeconds !== undefined && { expiresAt: Date.now() + expirySeconds * 1000 }),
+    ...(expirySeconds !== undefined && { expiresAt: now + expirySeconds * 1000 }),
     ...(publisher !== undefined && { publisher }),
   }
 }
@@ -42,12 +46,12 @@ const OVERHEAD_BYTES = 256
 export const messageBytes = ({ topic, payload }: Message): number =>
   payload.length + topic.length + OVERHEAD_BYTES
 
-export const isExpired = ({ expiresAt }: Message): boolean =>
-  expiresAt !== undefined && expiresAt <= Date.now()
+export const isExpired = ({ expiresAt }: Message, now: number): boolean =>
+  expiresAt !== undefined && expiresAt <= now
 
 /** The seconds that Message Expiry Interval may still say, at least 1. */
-export const remainingExpiry = (expiresAt: number): number =>
-  Math.max(1, Math.ceil((expiresAt - Date.now()) / 1000))
+export const remainingExpiry = (expiresAt: number, now: number): number =>
+  Math.max(1, Math.ceil((expiresAt - now) / 1000))
 
 /**
  * Takes over the properties that are forwarded, and refuses those that are broken: the packet parser

@@ -16,6 +16,7 @@ export function checkOptions(options: unknown): void {
 const OPTIONS = [
   'authorizers',
   'defaultAuthorizer',
+  'domains',
   'port',
   'host',
   'hostNames',
@@ -23,10 +24,21 @@ const OPTIONS = [
   'accountId',
   'profile',
   'limits',
+  'choices',
+  'clock',
+  'faults',
   'log',
 ]
 
-const AUTHORIZER_OPTIONS = ['handler', 'tokenKeyName', 'tokenSigningPublicKeys', 'signingDisabled', 'status']
+const AUTHORIZER_OPTIONS = [
+  'handler',
+  'module',
+  'lambda',
+  'tokenKeyName',
+  'tokenSigningPublicKeys',
+  'signingDisabled',
+  'status',
+]
 
 /** The members of an authorizer that are no option. */
 export function unknownMembers(authorizer: object): string[] {

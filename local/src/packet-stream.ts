@@ -11,10 +11,12 @@ export interface PacketListener {
   onDrain(): void
   /** The bytes' way is closed; called once. */
   onClose(error: Error | undefined): void
+  /** So many bytes came in. */
+  onRead?(bytes: number): void
 }
 
 /** Output beyond this stops reading from the same client, so that a flood of requests is not answered into memory. */
-const CONGESTED_BYTES = 256 * 1024
+export const CONGESTED_BYTES = 256 * 1024
 const FLUSH_BYTES = 64 * 1024
 const LINGER_MS = 2000
 
@@ -30,9 +32,12 @@ export class PacketStream {
   #output: Buffer[] = []
   #outputBytes = 0
   #flushing = false
-  #held = false
+  #holds = 0
   #ended = false
-  #reading = false
+  #finished = false
+  #parsing = false
+  #reading = true
+  #writing = true
   #error: Error | undefined
 
   constructor(stream: Duplex, limits: Limits, listener: PacketListener) {
@@ -71,14 +76,14 @@ export class PacketStream {
     this.#watchParser()
   }
 
-  /** Hands out no packet and reads nothing until `release`. */
+  /** Hands out no packet and reads nothing until `release`, once for each `hold`. */
   hold(): void {
-    this.#held = true
+    this.#holds++
     this.#regulate()
   }
 
   release(): void {
-    this.#held = false
+    this.#holds--
     this.#parse()
     this.#regulate()
   }
@@ -86,8 +91,18 @@ export class PacketStream {
   /** False if the packet is larger than the peer takes; then it was not sent. */
   send(packet: Packet, maximumPacketSize = Infinity): boolean {
     if (this.#ended) return true
-    const bytes = generate(packet, { protocolVersion: this.#protocolVersion === 5 ? 5 : 4 })
+    const bytes = this.encode(packet)
     if (bytes.length > maximumPacketSize) return false
+    this.write(bytes)
+    return true
+  }
+
+  encode(packet: Packet): Buffer {
+    return generate(packet, { protocolVersion: this.#protocolVersion === 5 ? 5 : 4 })
+  }
+
+  write(bytes: Buffer): void {
+    if (this.#ended) return
     this.#output.push(bytes)
     this.#outputBytes += bytes.length
     if (this.#outputBytes >= FLUSH_BYTES) {
@@ -96,16 +111,15 @@ export class PacketStream {
       this.#flushing = true
       process.nextTick(() => this.#flush())
     }
-    return true
   }
 
   /** Sends what is left, and then closes. What the peer still sends is thrown away. */
   end(last?: Packet): void {
     if (this.#ended) return
     if (last !== undefined) this.send(last)
-    this.#flush()
     this.#ended = true
-    endQuietly(this.#stream)
+    if (this.#writing) this.#finish()
+    else this.#stream.pause()
   }
 
   destroy(): void {
@@ -113,19 +127,59 @@ export class PacketStream {
     this.#stream.destroy()
   }
 
+  /** Stopped, it leaves what the peer sends where it is. */
+  setReading(reading: boolean): void {
+    this.#reading = reading
+    this.#parse()
+    this.#regulate()
+  }
+
+  /** Stopped, it keeps what is sent, and its end, for later. */
+  setWriting(writing: boolean): void {
+    this.#writing = writing
+    if (!writing) return
+    if (this.#ended) this.#finish()
+    else this.#flush()
+  }
+
+  /** While writing is stopped: sends at most so many bytes of what was kept; returns how many. */
+  writeSome(atMost: number): number {
+    let left = atMost
+    while (left > 0 && this.#output.length > 0) {
+      const head = this.#output[0]!
+      const part = head.subarray(0, left)
+      if (part.length === head.length) this.#output.shift()
+      else this.#output[0] = head.subarray(left)
+      left -= part.length
+      if (this.#stream.writable) this.#stream.write(part)
+    }
+    this.#outputBytes -= atMost - left
+    if (this.#ended && this.#outputBytes === 0) this.#finish()
+    else this.#regulate()
+    return atMost - left
+  }
+
+  #finish(): void {
+    if (this.#finished) return
+    this.#finished = true
+    this.#flush()
+    endQuietly(this.#stream)
+  }
+
   #onData(chunk: Buffer): void {
     if (this.#ended) return
     this.#framer.push(chunk)
+    this.#listener.onRead?.(chunk.length)
     this.#parse()
     this.#regulate()
   }
 
   #parse(): void {
     // A packet's handling may call release(), which must not start a second loop.
-    if (this.#reading) return
-    this.#reading = true
+    if (this.#parsing) return
+    this.#parsing = true
     try {
-      while (!this.#held && !this.#ended) {
+      while (this.#reading && this.#holds === 0 && !this.#ended) {
         const frame = this.#framer.next()
         if (frame === undefined) return
         this.#listener.onPacket(this.#parseFrame(frame))
@@ -134,7 +188,7 @@ export class PacketStream {
       if (!(error instanceof FramingError)) throw error
       this.#listener.onMalformed(error)
     } finally {
-      this.#reading = false
+      this.#parsing = false
     }
   }
 
@@ -160,7 +214,7 @@ export class PacketStream {
 
   #flush(): void {
     this.#flushing = false
-    if (this.#outputBytes === 0) return
+    if (this.#outputBytes === 0 || !this.#writing) return
     const output = this.#output
     const bytes = output.length === 1 ? output[0]! : Buffer.concat(output, this.#outputBytes)
     this.#output = []
@@ -178,7 +232,7 @@ export class PacketStream {
   /** Reads while there is somebody to read for. */
   #regulate(): void {
     if (this.#ended) return
-    if (this.#held || this.congested) this.#stream.pause()
+    if (!this.#reading || this.#holds > 0 || this.congested) this.#stream.pause()
     else this.#stream.resume()
   }
 }
@@ -196,4 +250,11 @@ export function endQuietly(stream: Duplex): void {
   const timer = setTimeout(() => stream.destroy(), LINGER_MS)
   timer.unref()
   stream.once('close', () => clearTimeout(timer))
+}
+
+/** A TLS socket cannot reset itself, the TCP socket under it can; no public name leads there. */
+export function resetSocket(socket: Duplex): void {
+  const tcp = (Reflect.get(socket, '_parent') ?? socket) as Duplex & { resetAndDestroy?: () => void }
+  if (tcp.resetAndDestroy === undefined || tcp.destroyed) socket.destroy()
+  else tcp.resetAndDestroy()
 }

@@ -1,11 +1,10 @@
-import { BlockList, isIP } from 'node:net'
-import { compileGlob, matchesGlob, substitute, type Variables } from './glob'
+import { OPERATORS, type Operator } from './policy-operator'
 import { object, PolicyError, strings } from './policy-syntax'
+import { hasValues, type Variables } from './glob'
 
 /** One operator on one key, such as `"StringEquals": { "aws:SourceIp": "…" }`. */
 export interface Condition {
   operator: string
-  negated: boolean
   /** How a key with several values is compared. */
   set: 'ForAllValues' | 'ForAnyValue' | undefined
   ifExists: boolean
@@ -17,88 +16,71 @@ export interface Condition {
 /** The values of a request by lower-case condition key. */
 export type ConditionContext = ReadonlyMap<string, readonly string[]>
 
-type Test = (actual: string, wanted: string, variables: Variables) => boolean
-
+/** Those that the guide shows in IoT policies. */
 const KEYS = ['iot:ConnectAttributes', 'iot:LastWillTopic', 'aws:SourceIp']
-
-const equals: Test = (actual, wanted, variables) => actual === substitute(wanted, variables)
-const equalsIgnoreCase: Test = (actual, wanted, variables) =>
-  actual.toLowerCase() === substitute(wanted, variables)?.toLowerCase()
-const like: Test = (actual, wanted, variables) => {
-  const glob = compileGlob(wanted, variables)
-  return glob !== undefined && matchesGlob(glob, actual)
-}
-
-const OPERATORS: Readonly<Record<string, { test: Test; negated: boolean }>> = {
-  StringEquals: { test: equals, negated: false },
-  StringNotEquals: { test: equals, negated: true },
-  StringEqualsIgnoreCase: { test: equalsIgnoreCase, negated: false },
-  StringNotEqualsIgnoreCase: { test: equalsIgnoreCase, negated: true },
-  StringLike: { test: like, negated: false },
-  StringNotLike: { test: like, negated: true },
-  ArnEquals: { test: like, negated: false },
-  ArnNotEquals: { test: like, negated: true },
-  ArnLike: { test: like, negated: false },
-  ArnNotLike: { test: like, negated: true },
-  IpAddress: { test: inRange, negated: false },
-  NotIpAddress: { test: inRange, negated: true },
-}
 
 /** Refuses what it could not judge: a condition that were skipped would grant or deny too much. */
 export function parseConditions(value: unknown, path: string): Condition[] {
   if (value === undefined) return []
   return Object.entries(object(value, path)).flatMap(([operator, block]) => {
+    const here = `${path}.${operator}`
     const match = /^(?:(ForAllValues|ForAnyValue):)?(\w+?)(IfExists)?$/.exec(operator)
     const name = match?.[2] ?? ''
-    if (!Object.hasOwn(OPERATORS, name)) {
-      throw new PolicyError(
-        `${path}.${operator}`,
-        'is not a condition operator that the local endpoint knows',
-      )
+    const known = name === 'Null' ? match![0] === 'Null' : Object.hasOwn(OPERATORS, name)
+    if (!known) {
+      const names = ['Null', ...Object.keys(OPERATORS)].join(', ')
+      throw new PolicyError(here, `is not a condition operator; there are ${names}`)
     }
-    return Object.entries(object(block, `${path}.${operator}`)).map(([key, values]): Condition => {
-      if (!KEYS.some((known) => known.toLowerCase() === key.toLowerCase())) {
+    return Object.entries(object(block, here)).map(([key, given]): Condition => {
+      const place = `${here}["${key}"]`
+      if (!KEYS.some((one) => one.toLowerCase() === key.toLowerCase())) {
         throw new PolicyError(
-          `${path}.${operator}["${key}"]`,
+          place,
           `is not a condition key that the local endpoint knows (${KEYS.join(', ')})`,
         )
       }
+      const values = strings(asText(given), place)
+      const problem = values.map((text) => operatorOf(name).problem?.(text)).find((p) => p !== undefined)
+      if (problem !== undefined) throw new PolicyError(place, problem)
       return {
         operator: name,
-        negated: OPERATORS[name]!.negated,
         set: match![1] as Condition['set'],
         ifExists: match![3] !== undefined,
         key: key.toLowerCase(),
-        values: strings(values, `${path}.${operator}["${key}"]`),
+        values,
       }
     })
   })
 }
+
+/** Whether every policy variable of the condition has a value; without, its statement matches nothing. */
+export const isResolved = ({ operator, values }: Condition, variables: Variables): boolean =>
+  operatorOf(operator).variables !== true || values.every((value) => hasValues(value, variables))
 
 export function conditionHolds(
   condition: Condition,
   context: ConditionContext,
   variables: Variables,
 ): boolean {
-  const { test } = OPERATORS[condition.operator]!
-  const { negated, set } = condition
-  const actual = context.get(condition.key)
-  const holds = (value: string): boolean =>
-    condition.values.some((wanted) => test(value, wanted, variables)) !== negated
+  const { operator, set, ifExists, key, values } = condition
+  const actual = context.get(key) ?? []
+  const missing = actual.length === 0
+  if (operator === 'Null') return values.some((wanted) => missing === (wanted.toLowerCase() === 'true'))
 
-  if (set === 'ForAllValues') return (actual ?? []).every(holds)
-  if (set === 'ForAnyValue') return (actual ?? []).some(holds)
-  if (actual === undefined || actual.length === 0) return condition.ifExists || negated
+  const { test, negated } = OPERATORS[operator]!
+  const holds = (value: string): boolean =>
+    values.some((wanted) => test(value, wanted, variables)) !== negated
+  if (missing) return ifExists || (set === undefined ? negated : set === 'ForAllValues')
+  if (set === 'ForAllValues') return actual.every(holds)
+  if (set === 'ForAnyValue') return actual.some(holds)
   return negated ? actual.every(holds) : actual.some(holds)
 }
 
-function inRange(actual: string, range: string): boolean {
-  const [address = '', prefix] = range.split('/')
-  const version = isIP(address)
-  if (version === 0 || isIP(actual) === 0) return false
-  const bits = prefix === undefined ? (version === 4 ? 32 : 128) : Number(prefix)
-  if (!Number.isInteger(bits) || bits < 0 || bits > (version === 4 ? 32 : 128)) return false
-  const block = new BlockList()
-  block.addSubnet(address, bits, version === 4 ? 'ipv4' : 'ipv6')
-  return block.check(actual, isIP(actual) === 4 ? 'ipv4' : 'ipv6')
+/** `Null` asks whether the key is there, and so takes the values that Bool takes. */
+const operatorOf = (name: string): Operator => OPERATORS[name === 'Null' ? 'Bool' : name]!
+
+/** Numbers and booleans may stand in a policy without quotation marks. */
+function asText(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(asText)
+  return typeof value === 'number' || typeof value === 'boolean' ? String(value) : value
 }

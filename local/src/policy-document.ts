@@ -1,5 +1,5 @@
 import { parseConditions, type Condition } from './policy-condition'
-import { list, object, PolicyError, strings } from './policy-syntax'
+import { list, object, PolicyError, show, strings } from './policy-syntax'
 
 /** A policy document, checked and brought into one shape. */
 export interface PolicyDocument {
@@ -29,7 +29,9 @@ const STATEMENT_ELEMENTS = ['Sid', 'Effect', 'Action', 'NotAction', 'Resource', 
 export function parsePolicyDocument(value: unknown): PolicyDocument {
   const document = object(value, '')
   knownElements(document, ['Version', 'Id', 'Statement'], '')
-  if (document['Version'] !== VERSION) throw new PolicyError('.Version', `must be "${VERSION}"`)
+  if (document['Version'] !== VERSION) {
+    throw new PolicyError('.Version', `must be "${VERSION}", it is ${show(document['Version'])}`)
+  }
   const statements = list(document['Statement'])
   if (statements.length === 0) throw new PolicyError('.Statement', 'must hold at least one statement')
   return {
@@ -42,18 +44,25 @@ function parseStatement(value: unknown, path: string): Statement {
   const statement = object(value, path)
   knownElements(statement, STATEMENT_ELEMENTS, path)
   const { Sid: sid, Effect: effect } = statement
-  if (effect !== 'Allow' && effect !== 'Deny')
-    throw new PolicyError(`${path}.Effect`, 'must be "Allow" or "Deny"')
+  if (effect !== 'Allow' && effect !== 'Deny') {
+    throw new PolicyError(`${path}.Effect`, `must be "Allow" or "Deny", it is ${show(effect)}`)
+  }
   const action = patterns(statement, 'Action', path)
   for (const name of action.patterns) {
     if (!/^(\*|iot:[a-z*?]+)$/i.test(name)) {
-      throw new PolicyError(`${path}.Action`, `"${name}" is not "*" or an action such as "iot:Connect"`)
+      throw new PolicyError(
+        `${path}.${action.not ? 'NotAction' : 'Action'}`,
+        `"${name}" is not "*" or an action such as "iot:Connect"`,
+      )
     }
   }
   const resource = patterns(statement, 'Resource', path)
   for (const name of resource.patterns) {
     if (name !== '*' && !name.startsWith('arn:')) {
-      throw new PolicyError(`${path}.Resource`, `"${name}" is neither "*" nor an ARN`)
+      throw new PolicyError(
+        `${path}.${resource.not ? 'NotResource' : 'Resource'}`,
+        `"${name}" is neither "*" nor an ARN`,
+      )
     }
   }
   const conditions = parseConditions(statement['Condition'], `${path}.Condition`)
@@ -65,7 +74,8 @@ function patterns(statement: Record<string, unknown>, element: string, path: str
   const negated = `Not${element}`
   const not = negated in statement
   if (not === element in statement) {
-    throw new PolicyError(path, `must have one of ${element} and ${negated}`)
+    const problem = not ? 'the statement has both' : 'the statement has neither'
+    throw new PolicyError(`${path}.${element}`, `must be there, or ${negated} in its place; ${problem}`)
   }
   const name = not ? negated : element
   return { not, patterns: strings(statement[name], `${path}.${name}`) }

@@ -31,3 +31,10 @@ export function list(value: unknown): unknown[] {
   if (value === undefined) return []
   return Array.isArray(value) ? (value as unknown[]) : [value]
 }
+
+/** A value as a message quotes it. */
+export function show(value: unknown): string {
+  if (value === undefined) return 'missing'
+  const text = JSON.stringify(value)
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text
+}

@@ -1,5 +1,5 @@
 import { compileGlob, matchesGlob, type Glob, type Variables } from './glob'
-import { conditionHolds, type Condition, type ConditionContext } from './policy-condition'
+import { conditionHolds, isResolved, type Condition, type ConditionContext } from './policy-condition'
 import type { Patterns, PolicyDocument, Statement } from './policy-document'
 
 export type PolicyAction =
@@ -38,7 +38,8 @@ export class Policy {
   readonly #cache = new Map<string, Decision>()
 
   constructor(documents: readonly PolicyDocument[], context: PolicyContext) {
-    const { region, accountId, clientId, sourceIp, persistent, willTopic } = context
+    const { region, accountId, clientId, persistent, willTopic } = context
+    const sourceIp = context.sourceIp.replace(/^::ffff:(?=\d+\.)/i, '') // IPv4 on a socket for both
     this.#context = context
     this.#arnPrefix = `arn:${partition(region)}:iot:${region}:${accountId}:`
     this.#variables = new Map([
@@ -55,7 +56,9 @@ export class Policy {
         : [['iot:lastwilltopic', [`${this.#arnPrefix}topic/${willTopic}`]] as const]),
     ])
     this.#statements = documents.flatMap((document, index) =>
-      document.statements.map((statement, position) => this.#compile(statement, index, position)),
+      document.statements
+        .map((statement, position) => this.#compile(statement, index, position))
+        .filter((statement) => statement !== undefined),
     )
   }
 
@@ -118,14 +121,17 @@ export class Policy {
     )
   }
 
-  #compile(statement: Statement, document: number, index: number): CompiledStatement {
+  /** Undefined for a statement with a variable that has no value: it matches nothing, an Allow as a Deny. */
+  #compile(statement: Statement, document: number, index: number): CompiledStatement | undefined {
     const { action, resource, effect, conditions, sid } = statement
     const lowerCase = { not: action.not, patterns: action.patterns.map((name) => name.toLowerCase()) }
+    const resources = compilePatterns(resource, this.#variables)
+    if (resources === undefined || !conditions.every((c) => isResolved(c, this.#variables))) return undefined
     return {
       id: { document, index, ...(sid !== undefined && { sid }) },
       effect,
-      action: compilePatterns(lowerCase, this.#variables),
-      resource: compilePatterns(resource, this.#variables),
+      action: compilePatterns(lowerCase, new Map())!,
+      resource: resources,
       conditions,
     }
   }
@@ -152,21 +158,21 @@ interface CompiledStatement {
 interface CompiledPatterns {
   not: boolean
   globs: Glob[]
-  /** NotResource with a variable that has no value: the statement matches nothing. */
-  void: boolean
 }
 
-function compilePatterns({ not, patterns }: Patterns, variables: Variables): CompiledPatterns {
-  const globs = patterns.map((pattern) => compileGlob(pattern, variables))
-  return {
-    not,
-    globs: globs.filter((glob) => glob !== undefined),
-    void: not && globs.includes(undefined),
+/** Undefined if one of the patterns uses a variable that has no value. */
+function compilePatterns({ not, patterns }: Patterns, variables: Variables): CompiledPatterns | undefined {
+  const globs: Glob[] = []
+  for (const pattern of patterns) {
+    const glob = compileGlob(pattern, variables)
+    if (glob === undefined) return undefined
+    globs.push(glob)
   }
+  return { not, globs }
 }
 
 function covers(patterns: CompiledPatterns, text: string): boolean {
-  return !patterns.void && patterns.globs.some((glob) => matchesGlob(glob, text)) !== patterns.not
+  return patterns.globs.some((glob) => matchesGlob(glob, text)) !== patterns.not
 }
 
 function partition(region: string): string {

@@ -23,6 +23,8 @@ export class ProtocolError extends Error {
     readonly reasonCode: number,
     message: string,
     readonly disconnectReason: DisconnectReason = 'CLIENT_ERROR',
+    /** On MQTT 5 too. */
+    readonly silent = false,
   ) {
     super(message)
   }

@@ -1,3 +1,5 @@
+import type { Decision } from './policy'
+
 /** Which part of the front door turned a connection away. */
 export type RefusalStage = 'tls' | 'front-door' | 'connect' | 'signature' | 'authorizer' | 'policy'
 
@@ -18,6 +20,7 @@ export class Refusal extends Error {
     readonly rule: string,
     message: string,
     readonly codes: ConnackCodes = NOT_AUTHORIZED,
+    readonly decision?: Decision,
   ) {
     super(message)
   }

@@ -7,9 +7,11 @@ import type {
   Packet,
 } from 'mqtt-packet'
 import type { Broker } from './broker'
+import type { Choices } from './choices'
+import type { Clock } from './clock'
 import type { ConnectionEvent, Profile } from './connection'
 import type { Limits } from './limits'
-import { createMessage, readMessageProperties, readNumber } from './message'
+import { readMessageProperties, readNumber } from './message'
 import { explainDecision, type Decision, type Policy } from './policy'
 import {
   NOT_AUTHORIZED_CODE,
@@ -23,17 +25,24 @@ import {
   TOPIC_NAME_INVALID,
 } from './protocol-error'
 import type { Session } from './session'
-import { filterProblem, parseSharedFilter, shareNameProblem, topicProblem } from './topic'
+import { filterProblem, parseSharedFilter, retainProblem, shareNameProblem, topicProblem } from './topic'
 
 export interface RequestContext {
   profile: Profile
+  choices: Choices
+  clock: Clock
   limits: Limits
   broker: Broker
   protocolVersion: 3 | 5
-  policy: Policy
+  /** The one that holds at the moment. */
+  readonly policy: Policy
   session: Session
   send(packet: Packet): void
   record(event: ConnectionEvent): void
+  /** False for a PUBLISH beyond the rate of messages. */
+  admitPublish(): boolean
+  /** Tells those who subscribed to lifecycle events. */
+  announce(eventType: 'subscribed' | 'unsubscribed', topics: string[]): void
 }
 
 /** What a connected client asks for: PUBLISH, PUBACK, SUBSCRIBE, UNSUBSCRIBE. Throws ProtocolError to end it. */
@@ -46,13 +55,14 @@ export class RequestHandler {
   }
 
   publish(packet: IPublishPacket): void {
-    const { limits, broker, policy, session, send, record } = this.#context
+    const { limits, broker, policy, session, send, record, admitPublish } = this.#context
     const { qos, retain } = packet
     const topic = this.#resolveTopic(packet)
     if (qos === 2) {
       return record({ type: 'ignored', packet: 'PUBLISH', message: 'IoT Core never acknowledges QoS 2' })
     }
     if (qos === 1) requirePacketId(packet)
+    if (!admitPublish()) return record({ type: 'dropped', topic, qos, reason: 'throttled' })
     const payload = Buffer.from(packet.payload) // a copy: the packet is a view of what the socket read
     const publication = { topic, payload, qos, retain, ...readMessageProperties(packet.properties, limits) }
     const event = { type: 'publish', topic, qos, retain, bytes: payload.length } as const
@@ -64,11 +74,8 @@ export class RequestHandler {
     }
     const decision = policy.publish(topic, retain)
     record({ ...event, allowed: decision.allowed, decision })
-    if (!decision.allowed) {
-      const message = explainDecision(decision)
-      throw this.#rejectPublish(packet, new ProtocolError(NOT_AUTHORIZED_CODE, message, 'AUTH_ERROR'))
-    }
-    if (!broker.publish(createMessage(publication, session))) {
+    if (!decision.allowed) return this.#denyPublish(packet, explainDecision(decision))
+    if (!broker.publish(publication, session)) {
       record({ type: 'dropped', topic, qos, reason: 'retained-full' })
     }
     if (qos === 1) send({ cmd: 'puback', messageId: packet.messageId!, reasonCode: 0 })
@@ -80,7 +87,7 @@ export class RequestHandler {
   }
 
   subscribe(packet: ISubscribePacket): void {
-    const { limits, broker, session, send, record, protocolVersion } = this.#context
+    const { limits, broker, session, send, record, protocolVersion, choices, announce } = this.#context
     const { subscriptions } = packet
     requirePacketId(packet)
     if (subscriptions.length === 0)
@@ -90,6 +97,9 @@ export class RequestHandler {
         SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED,
         'IoT Core does not support subscription identifiers',
       )
+    }
+    if (subscriptions.some(({ topic, nl }) => nl === true && topic.startsWith('$share/'))) {
+      throw new ProtocolError(PROTOCOL_ERROR, 'a shared subscription must not ask for No Local')
     }
     if (subscriptions.some(({ qos }) => qos === 2)) {
       return record({ type: 'ignored', packet: 'SUBSCRIBE', message: 'IoT Core never acknowledges QoS 2' })
@@ -114,6 +124,10 @@ export class RequestHandler {
       })
     }
     const refused = judged.find(({ verdict }) => verdict.reasonCode >= 0x80)?.verdict
+    const denied = judged.find(({ verdict }) => verdict.decision?.allowed === false)?.verdict.decision
+    if (denied !== undefined && protocolVersion === 5 && choices.deniedSubscribe5 === 'close') {
+      throw new ProtocolError(NOT_AUTHORIZED_CODE, explainDecision(denied), 'AUTH_ERROR', true)
+    }
     if (refused !== undefined && protocolVersion === 3) {
       // No SUBACK 0x80: a 3.1.1 client sees its connection closed.
       const { decision, problem, reasonCode } = refused
@@ -133,21 +147,32 @@ export class RequestHandler {
         .map((message) => ({ message, qos: Math.min(message.qos, qos) as 0 | 1, retain: true })),
     )
     const { messageId } = packet
-    send({ cmd: 'suback', messageId: messageId!, granted: judged.map(({ verdict }) => verdict.reasonCode) })
+    const codes = judged.map(({ verdict: { reasonCode } }) =>
+      protocolVersion === 3 ? Math.min(reasonCode, 0x80) : reasonCode,
+    )
+    send({ cmd: 'suback', messageId: messageId!, granted: codes })
     for (const delivery of retained) session.deliver(delivery)
+    if (granted.length > 0) {
+      announce(
+        'subscribed',
+        granted.map(({ request }) => request.topic),
+      )
+    }
   }
 
   unsubscribe(packet: IUnsubscribePacket): void {
-    const { broker, session, send, record } = this.#context
+    const { broker, session, send, record, announce } = this.#context
     const { unsubscriptions } = packet
     requirePacketId(packet)
     if (unsubscriptions.length === 0)
       throw new ProtocolError(PROTOCOL_ERROR, 'UNSUBSCRIBE without a topic filter')
-    for (const filter of unsubscriptions) {
+    const granted = unsubscriptions.map((filter) => {
       broker.unsubscribe(session, filter)
       record({ type: 'unsubscribe', filter })
-    }
-    send({ cmd: 'unsuback', messageId: packet.messageId!, granted: unsubscriptions.map(() => 0) })
+      return this.#filterProblem(filter) === undefined ? 0 : TOPIC_FILTER_INVALID
+    })
+    send({ cmd: 'unsuback', messageId: packet.messageId!, granted })
+    announce('unsubscribed', unsubscriptions)
   }
 
   #resolveTopic({ topic, properties }: IPublishPacket): string {
@@ -176,16 +201,21 @@ export class RequestHandler {
 
   #publishProblem(topic: string, payload: Buffer, retain: boolean): ProtocolError | undefined {
     const { limits } = this.#context
-    const problem = topicProblem(topic, limits)
+    const problem = topicProblem(topic, limits) ?? (retain ? retainProblem(topic) : undefined)
     if (problem !== undefined) return new ProtocolError(TOPIC_NAME_INVALID, problem)
-    if (retain && topic.startsWith('$')) {
-      return new ProtocolError(TOPIC_NAME_INVALID, 'a message on a reserved topic cannot be retained')
-    }
     if (payload.length > limits.payloadBytes) {
       const message = `a payload has at most ${limits.payloadBytes} bytes, this one has ${payload.length}`
       return new ProtocolError(PACKET_TOO_LARGE, message)
     }
     return undefined
+  }
+
+  #denyPublish(packet: IPublishPacket, message: string): void {
+    const { protocolVersion, choices } = this.#context
+    const choice = protocolVersion === 5 ? choices.deniedPublish5 : 'close'
+    if (choice === 'close') throw new ProtocolError(NOT_AUTHORIZED_CODE, message, 'AUTH_ERROR', true)
+    const error = this.#rejectPublish(packet, new ProtocolError(NOT_AUTHORIZED_CODE, message, 'AUTH_ERROR'))
+    if (choice === 'puback-disconnect') throw error
   }
 
   /** On MQTT 5 a refused QoS 1 message gets its PUBACK before the connection ends. */
@@ -197,12 +227,18 @@ export class RequestHandler {
     return error
   }
 
+  #filterProblem(topic: string): string | undefined {
+    const { limits } = this.#context
+    const shared = parseSharedFilter(topic)
+    return (
+      (shared && shareNameProblem(shared.shareName, limits)) ?? filterProblem(shared?.filter ?? topic, limits)
+    )
+  }
+
   /** `held` are the filters that the session holds, those of this SUBSCRIBE included as they are granted. */
   #judge({ topic, qos }: ISubscription, held: Set<string>): SubscriptionVerdict {
     const { limits, policy } = this.#context
-    const shared = parseSharedFilter(topic)
-    const problem =
-      (shared && shareNameProblem(shared.shareName, limits)) ?? filterProblem(shared?.filter ?? topic, limits)
+    const problem = this.#filterProblem(topic)
     if (problem !== undefined) return { reasonCode: TOPIC_FILTER_INVALID, problem }
     const decision = policy.subscribe(topic)
     if (!decision.allowed) return { reasonCode: NOT_AUTHORIZED_CODE, decision }

@@ -8,6 +8,7 @@ export interface TestInvocation {
   token?: string
   /** base64 */
   tokenSignature?: string
+  httpContext?: { headers?: Record<string, string>; queryString?: string }
   /** `password` is base64 already. */
   mqttContext?: { username?: string; password?: string; clientId?: string }
   tlsContext?: { serverName?: string }
@@ -26,12 +27,20 @@ export interface TestInvocationResult {
 export async function testInvokeAuthorizer(
   authorizers: Authorizers,
   connectionId: string,
-  { authorizerName, token, tokenSignature, mqttContext, tlsContext }: TestInvocation,
+  { authorizerName, token, tokenSignature, httpContext, mqttContext, tlsContext }: TestInvocation,
 ): Promise<TestInvocationResult> {
   const { password, ...mqtt } = mqttContext ?? {}
   const answer = await authorizers.test(authorizerName, token, tokenSignature, {
     connectionId,
     ...(tlsContext?.serverName !== undefined && { serverName: tlsContext.serverName }),
+    ...(httpContext !== undefined && {
+      http: {
+        headers: Object.fromEntries(
+          Object.entries(httpContext.headers ?? {}).map(([name, value]) => [name.toLowerCase(), value]),
+        ),
+        queryString: httpContext.queryString ?? '',
+      },
+    }),
     ...(mqttContext !== undefined && {
       mqtt: { ...mqtt, ...(password !== undefined && { password: Buffer.from(password, 'base64') }) },
     }),

@@ -7,7 +7,12 @@ export interface SharedFilter {
 
 /** Basic ingest: `$aws/rules/<rule>/` can be published to, costs no length, and reaches no subscriber. */
 export function isBasicIngest(topic: string): boolean {
-  return BASIC_INGEST.test(topic)
+  return topic.startsWith('$aws/rules/')
+}
+
+/** What is wrong with keeping a message under `topic`, or undefined. */
+export function retainProblem(topic: string): string | undefined {
+  return topic.startsWith('$') ? 'a message on a reserved topic cannot be retained' : undefined
 }
 
 /** What is wrong with `topic` as the topic of a PUBLISH, or undefined. */
@@ -15,7 +20,11 @@ export function topicProblem(topic: string, limits: Limits): string | undefined 
   const counted = topic.replace(BASIC_INGEST, '')
   if (counted === '') return 'the topic is empty'
   if (/[+#]/.test(topic)) return 'a topic that is published to must not contain "+" or "#"'
-  if (isReserved(topic)) return 'topics that start with "$" are reserved, except "$aws/"'
+  if (topic.startsWith('$')) {
+    const service = reservedService(topic)
+    if (service === undefined) return RESERVED
+    if (service === 'events') return 'IoT Core alone publishes to "$aws/events/"'
+  }
   return lengthProblem(topic, counted, limits)
 }
 
@@ -29,7 +38,11 @@ export function filterProblem(filter: string, limits: Limits): string | undefine
     }
     if (level.includes('+') && level !== '+') return '"+" must be a whole level of a topic filter'
   }
-  if (isReserved(filter)) return 'topic filters that start with "$" are reserved, except "$aws/"'
+  if (filter.startsWith('$')) {
+    const service = reservedService(filter)
+    if (service === undefined) return RESERVED
+    if (service === 'rules') return 'Basic Ingest topics ("$aws/rules/") can only be published to'
+  }
   return lengthProblem(filter, filter, limits)
 }
 
@@ -52,7 +65,30 @@ export const hasWildcard = (filter: string): boolean => /[+#]/.test(filter)
 
 const BASIC_INGEST = /^\$aws\/rules\/[^/]+\//
 
-const isReserved = (text: string): boolean => text.startsWith('$') && !text.startsWith('$aws/')
+/**
+ * What may follow "$aws/": the reserved topics that AWS documents. No service answers behind them here; they carry
+ * messages as other topics do, so that a test can play the service.
+ */
+const RESERVED_SERVICES = new Set([
+  'certificates',
+  'commands',
+  'device_location',
+  'events',
+  'provisioning-templates',
+  'rules',
+  'sitewise',
+  'things',
+])
+
+const RESERVED = `topics that start with "$" are reserved; of them there are "$aws/" followed by ${[...RESERVED_SERVICES].join(', ')}`
+
+/** The second level of `$aws/<service>/<more>`; a wildcard there is as good as a documented one. */
+function reservedService(text: string): string | undefined {
+  const [root, service = '', ...more] = text.split('/')
+  if (root !== '$aws') return undefined
+  if (service === '#' || (service === '+' && more.length > 0)) return service
+  return RESERVED_SERVICES.has(service) && more.some((level) => level !== '') ? service : undefined
+}
 
 function lengthProblem(text: string, counted: string, limits: Limits): string | undefined {
   if (text.includes('\0')) return 'a topic must not contain U+0000'

@@ -257,6 +257,31 @@ test('no event holds a password, a token or a signature', async (t) => {
   assert.match(JSON.stringify(endpoint.invocations), /t0k3n-value/)
 })
 
+test('the stack of a handler that throws is in the event, without secrets', async (t) => {
+  const handler = function lookUp({ protocolData: { mqtt } }) {
+    throw new TypeError(`no ${Buffer.from(mqtt.password, 'base64')}`)
+  }
+  const endpoint = await start(t, { authorizers: { Open: { handler, signingDisabled: true } } })
+  await connectAs(t, endpoint, 'u', { password: 'pa55word' })
+  assert.match(lastOfType(endpoint, 'authorizer-answered').stack, /^TypeError: no \*\*\*\n +at .*lookUp/)
+})
+
+test('testInvokeAuthorizer takes the parts of a WebSocket request', async (t) => {
+  const endpoint = await start(t)
+  await endpoint.testInvokeAuthorizer({
+    httpContext: { headers: { 'X-Key': '1' }, queryString: '?a=b' },
+    tlsContext: { serverName: 'localhost' },
+    mqttContext: { clientId: 'c' },
+  })
+  const { protocols, protocolData } = endpoint.invocations[0].event
+  assert.deepEqual(protocols, ['tls', 'http', 'mqtt'])
+  assert.deepEqual(protocolData, {
+    tls: { serverName: 'localhost' },
+    http: { headers: { 'x-key': '1' }, queryString: '?a=b' },
+    mqtt: { clientId: 'c' },
+  })
+})
+
 test('testInvokeAuthorizer asks an authorizer without a connection', async (t) => {
   const endpoint = await start(t, {
     authorizers: { Signed: signed, Open: unsigned() },
@@ -290,7 +315,7 @@ test('authorizers that IoT Core would not create are refused at the start', asyn
   const handler = () => grant()
   await assert.rejects(starts({ A: { handler } }), /needs tokenKeyName/)
   await assert.rejects(starts({ 'a b': unsigned() }), /a name is/)
-  await assert.rejects(starts({ A: { signingDisabled: true } }), /handler must be a function/)
+  await assert.rejects(starts({ A: { signingDisabled: true } }), /needs one of handler/)
   await assert.rejects(starts({ A: { ...signed, tokenKeyName: 'a b' } }), /tokenKeyName/)
   await assert.rejects(starts({ A: { ...signed, tokenSigningPublicKeys: { k: 'PEM' } } }), /BEGIN PUBLIC KEY/)
   const small = createTokenKey(1024).pem

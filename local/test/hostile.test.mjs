@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { connect as connectTcp } from 'node:net'
 import { test } from 'node:test'
 import { generate } from 'mqtt-packet'
 import {
@@ -7,10 +9,12 @@ import {
   connectPacket,
   connectRaw,
   lastOfType,
+  ofType,
   openRaw,
   publish,
   start,
   subscribe,
+  UNPACED,
 } from './support.mjs'
 
 /** The endpoint still serves others. */
@@ -97,7 +101,9 @@ test('a remaining length without an end', async (t) => {
 })
 
 test('a reader that does not read costs a bounded amount of memory', async (t) => {
-  const endpoint = await start(t, { limits: { outboundBytes: 512 * 1024, queuedBytes: 1024 * 1024 } })
+  const endpoint = await start(t, {
+    limits: { ...UNPACED, outboundBytes: 512 * 1024, queuedBytes: 1024 * 1024 },
+  })
   const slow = await connectRaw(t, endpoint, { clientId: 'slow' })
   await subscribe(slow, 'a/#')
   slow.socket.pause()
@@ -118,7 +124,7 @@ test('a reader that does not read costs a bounded amount of memory', async (t) =
 })
 
 test('a client that floods and does not read is read from no more', async (t) => {
-  const endpoint = await start(t)
+  const endpoint = await start(t, { limits: UNPACED })
   const client = await connectRaw(t, endpoint)
   await subscribe(client, 'a')
   client.socket.pause()
@@ -150,4 +156,89 @@ test('close ends every connection and tells MQTT 5 clients why', async (t) => {
   assert.equal((await client.next()).reasonCode, 0x8b)
   await Promise.all([closed, client.closed, half.closed])
   assert.equal(lastOfType(endpoint, 'disconnected').disconnectReason, 'SERVER_INITIATED_DISCONNECT')
+})
+
+/** A TCP socket that has not begun with TLS. */
+async function openTcp(t, endpoint) {
+  const socket = connectTcp(endpoint.port, '127.0.0.1')
+  t.after(() => socket.destroy())
+  socket.on('error', () => {})
+  const closed = once(socket, 'close')
+  socket.resume() // or its end would not be seen
+  await once(socket, 'connect')
+  return { socket, closed }
+}
+
+test('random bytes in place of TLS', async (t) => {
+  const endpoint = await start(t)
+  for (let n = 0; n < 40; n++) {
+    const { socket, closed } = await openTcp(t, endpoint)
+    socket.end(randomBytes(500))
+    await closed
+  }
+  assert.equal(
+    ofType(endpoint, 'connect-refused').every(({ stage }) => stage === 'tls'),
+    true,
+  )
+  await stillServes(t, endpoint)
+})
+
+test('thousands of sockets that never begin with TLS are closed in time', async (t) => {
+  const endpoint = await start(t, { limits: { connectTimeoutMs: 1000 } })
+  const idle = await Promise.all(Array.from({ length: 2000 }, () => openTcp(t, endpoint)))
+  await Promise.all(idle.map(({ closed }) => closed))
+  assert.equal(lastOfType(endpoint, 'connect-refused').rule, 'handshake-timeout')
+  await stillServes(t, endpoint)
+})
+
+for (const [what, ALPNProtocols, bytes] of [
+  ['say nothing after TLS', ['mqtt'], ''],
+  ['send a header crumb by crumb', undefined, 'GET /mqtt HTTP/1.1\r\n'],
+]) {
+  test(`hundreds of clients that ${what} are closed in time`, async (t) => {
+    const endpoint = await start(t, { limits: { connectTimeoutMs: 3000 } })
+    const clients = []
+    for (let n = 0; n < 300; n++) clients.push(await openRaw(t, endpoint, { ALPNProtocols }))
+    for (const { socket } of clients) socket.write(bytes)
+    const crumbs = setInterval(() => {
+      if (bytes !== '') for (const { socket } of clients) if (socket.writable) socket.write('X')
+    }, 50)
+    t.after(() => clearInterval(crumbs))
+    await Promise.all(clients.map(({ closed }) => closed))
+    assert.equal(lastOfType(endpoint, 'connect-refused').rule, 'connect-timeout')
+    await stillServes(t, endpoint)
+  })
+}
+
+test('a connection beyond the limit is closed as it comes, and one that ends makes room', async (t) => {
+  const endpoint = await start(t, { limits: { connections: 3 } })
+  const held = [await openTcp(t, endpoint), await openRaw(t, endpoint), await connectRaw(t, endpoint)]
+  const { closed } = await openTcp(t, endpoint)
+  await closed
+  const { rule, message } = lastOfType(endpoint, 'connect-refused')
+  assert.equal(rule, 'too-many-connections')
+  assert.match(message, /^there are 3 connections already/)
+  for (const { socket } of held.slice(1)) {
+    const ended = endpoint.events.length
+    socket.destroy()
+    while (endpoint.events.length === ended) await new Promise(setImmediate)
+  }
+  await stillServes(t, endpoint)
+})
+
+test('a WebSocket frame that never ends is cut off at its header', async (t) => {
+  const endpoint = await start(t)
+  const { socket } = await openRaw(t, endpoint, { ALPNProtocols: undefined })
+  socket.removeAllListeners('data')
+  const request =
+    'GET /mqtt HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +
+    'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n'
+  socket.write(request)
+  await once(socket, 'data')
+  // A binary frame of 2^40 bytes.
+  socket.write(Buffer.from([0x82, 0xff, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0]))
+  socket.resume()
+  await once(socket, 'close')
+  assert.equal(lastOfType(endpoint, 'connect-refused').rule, 'websocket-violation')
+  await stillServes(t, endpoint)
 })

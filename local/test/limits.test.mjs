@@ -9,6 +9,7 @@ import {
   publish,
   start,
   subscribe,
+  UNPACED,
 } from './support.mjs'
 
 /** Expects the server to end the connection: with this DISCONNECT on MQTT 5, without a word on 3.1.1. */
@@ -69,7 +70,7 @@ for (const protocolVersion of [4, 5]) {
   })
 
   test(`${name}: 100 messages of QoS 1 are on their way at a time`, async (t) => {
-    const endpoint = await start(t)
+    const endpoint = await start(t, { limits: UNPACED })
     const client = await connectRaw(t, endpoint, { protocolVersion })
     await subscribe(client, 'a')
     const publisher = await connectMqtt(t, endpoint)
@@ -198,6 +199,31 @@ test('a connection has at most 50 subscriptions', async (t) => {
   for (let n = 0; n < 50; n++) assert.deepEqual((await subscribe(client, `t/${n}`)).granted, [1])
   assert.deepEqual((await subscribe(client, 't/50')).granted, [0x97])
   assert.deepEqual((await subscribe(client, 't/0')).granted, [1])
+})
+
+test('3.1.1: the 51st subscription ends the connection', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint, { protocolVersion: 4 })
+  for (let n = 0; n < 50; n++) await subscribe(client, `t/${n}`)
+  client.send({ cmd: 'subscribe', messageId: 1, subscriptions: [{ topic: 't/50', qos: 0 }] })
+  await expectEnd(client, endpoint)
+  assert.equal(lastOfType(endpoint, 'subscribe').reasonCode, 0x97)
+})
+
+test('MQTT 5: a share name has 1 to 128 characters without wildcards', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  for (const [filter, code] of [
+    [`$share/${'g'.repeat(128)}/a`, 1],
+    [`$share/${'g'.repeat(129)}/a`, 0x8f],
+    ['$share/g#/a', 0x8f],
+    ['$share//a', 0x8f],
+    ['$share/g', 0x8f],
+    ['$share/g/1/2/3/4/5/6/7/8', 1],
+    ['$share/g/1/2/3/4/5/6/7/8/9', 0x8f],
+  ]) {
+    assert.deepEqual((await subscribe(client, filter)).granted, [code], filter)
+  }
 })
 
 test('numbers can be replaced, and the lists keep the latest entries', async (t) => {

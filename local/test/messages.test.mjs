@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { connectMqtt, connectRaw, lastOfType, ofType, publish, start, subscribe } from './support.mjs'
+import {
+  connectMqtt,
+  connectRaw,
+  lastOfType,
+  ofType,
+  publish,
+  start,
+  subscribe,
+  UNPACED,
+} from './support.mjs'
 
 /** Everything that has arrived once a PINGREQ sent now is answered. */
 async function received(client) {
@@ -16,7 +25,7 @@ for (const protocolVersion of [4, 5]) {
 
   for (const qos of [0, 1]) {
     test(`${name}: 10,000 messages of QoS ${qos} are published and received back in order`, async (t) => {
-      const endpoint = await start(t)
+      const endpoint = await start(t, { limits: UNPACED })
       const client = await connectMqtt(t, endpoint, { protocolVersion })
       client.stream.setMaxListeners(0) // MQTT.js adds one for each packet that waits
       await client.subscribeAsync('echo/#', { qos })
@@ -210,8 +219,145 @@ test('the will is withheld after DISCONNECT, unless it asks for it', async (t) =
 test('basic ingest is accepted and reaches no subscriber', async (t) => {
   const endpoint = await start(t)
   const client = await connectRaw(t, endpoint)
-  await subscribe(client, '$aws/rules/#')
+  await subscribe(client, '$aws/+/rule/a')
   client.send(publish('$aws/rules/rule/a', 'x', { qos: 1, messageId: 1 }))
   assert.equal((await client.next()).cmd, 'puback')
   assert.deepEqual(await received(client), [])
+})
+
+for (const protocolVersion of [4, 5]) {
+  const name = protocolVersion === 4 ? '3.1.1' : 'MQTT 5'
+  const persistent =
+    protocolVersion === 4 ? { clean: false } : { clean: false, properties: { sessionExpiryInterval: 600 } }
+
+  test(`${name}: without a connected member, QoS 1 waits for one whose session persists`, async (t) => {
+    const endpoint = await start(t)
+    const options = { protocolVersion, clientId: 'member', ...persistent }
+    const member = await connectRaw(t, endpoint, options)
+    await subscribe(member, '$share/g/work')
+    member.send({ cmd: 'disconnect', reasonCode: 0 })
+    await member.closed
+    const publisher = await connectRaw(t, endpoint, { clientId: 'publisher' })
+    publisher.send(publish('work', 'zero'))
+    await publisher.ask(publish('work', 'one', { qos: 1, messageId: 1 }))
+    const back = await connectRaw(t, endpoint, options)
+    assert.deepEqual(payloads(await received(back)), ['one'])
+  })
+
+  test(`${name}: without a persistent member, QoS 1 of a shared subscription is not kept`, async (t) => {
+    const endpoint = await start(t)
+    const options = { protocolVersion, clientId: 'member' }
+    const member = await connectRaw(t, endpoint, options)
+    await subscribe(member, '$share/g/work')
+    member.send({ cmd: 'disconnect', reasonCode: 0 })
+    await member.closed
+    const publisher = await connectRaw(t, endpoint, { clientId: 'publisher' })
+    await publisher.ask(publish('work', 'one', { qos: 1, messageId: 1 }))
+    const back = await connectRaw(t, endpoint, options)
+    await subscribe(back, '$share/g/work')
+    assert.deepEqual(await received(back), [])
+  })
+
+  test(`${name}: a message on a reserved topic cannot be retained`, async (t) => {
+    const endpoint = await start(t)
+    const client = await connectRaw(t, endpoint, { protocolVersion })
+    client.send(publish('$aws/things/x/shadow/update', '{}', { retain: true }))
+    await client.closed
+    assert.match(lastOfType(endpoint, 'publish').problem, /reserved topic cannot be retained/)
+  })
+
+  test(`${name}: shadow topics carry messages as others do, though # does not match them`, async (t) => {
+    const endpoint = await start(t)
+    const client = await connectRaw(t, endpoint, { protocolVersion })
+    await subscribe(client, '#', { qos: 0 })
+    client.send(publish('$aws/things/x/shadow/update', '{}'))
+    assert.deepEqual(await received(client), [])
+    await subscribe(client, '$aws/things/+/shadow/#')
+    client.send(publish('$aws/things/x/shadow/update', '{}'))
+    assert.deepEqual(payloads(await received(client)), ['{}'])
+  })
+
+  test(`${name}: a retained will is kept`, async (t) => {
+    const endpoint = await start(t)
+    const will = { topic: 'state', payload: 'gone', qos: 1, retain: true }
+    const dying = await connectRaw(t, endpoint, { protocolVersion, clientId: 'dying', will })
+    const watcher = await connectRaw(t, endpoint, { clientId: 'watcher' })
+    await subscribe(watcher, 'state')
+    dying.socket.destroy()
+    assert.deepEqual([(await watcher.next()).retain], [false])
+    const later = await connectRaw(t, endpoint, { clientId: 'later' })
+    await subscribe(later, 'state')
+    assert.deepEqual(
+      (await received(later)).map(({ retain }) => retain),
+      [true],
+    )
+  })
+}
+
+test('a retained message replaces the one before it', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  for (const payload of ['1', '2']) client.send(publish('state', payload, { retain: true }))
+  await subscribe(client, 'state')
+  assert.deepEqual(payloads(await received(client)), ['2'])
+})
+
+test('MQTT 5: a retained message is not delivered after its expiry', async (t) => {
+  const now = Date.now()
+  t.mock.timers.enable({ apis: ['Date'], now })
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  client.send(publish('state', 'on', { retain: true, properties: { messageExpiryInterval: 10 } }))
+  await client.ask({ cmd: 'pingreq' })
+  t.mock.timers.setTime(now + 10_000)
+  await subscribe(client, 'state')
+  assert.deepEqual(await received(client), [])
+})
+
+test('MQTT 5: Message Expiry Interval is brought into 1 second to 7 days', async (t) => {
+  t.mock.timers.enable({ apis: ['Date'], now: Date.now() })
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  await subscribe(client, 'a')
+  for (const messageExpiryInterval of [0, 1, 604_800, 604_801, 0xffffffff])
+    client.send(publish('a', 'x', { properties: { messageExpiryInterval } }))
+  assert.deepEqual(
+    (await received(client)).map(({ properties }) => properties.messageExpiryInterval),
+    [1, 1, 604_800, 604_800, 604_800],
+  )
+})
+
+test('MQTT 5: a topic alias can be given another topic, and holds for its connection only', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  await subscribe(client, '+')
+  const properties = { topicAlias: 8 }
+  for (const topic of ['a', '', 'b', '']) client.send(publish(topic, 'x', { properties }))
+  assert.deepEqual(
+    (await received(client)).map(({ topic }) => topic),
+    ['a', 'a', 'b', 'b'],
+  )
+  const other = await connectRaw(t, endpoint, { clientId: 'other' })
+  other.send(publish('', 'x', { properties }))
+  assert.equal((await other.next()).reasonCode, 0x82)
+})
+
+test('MQTT 5: UNSUBSCRIBE names a filter that cannot be one', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  const unsubscriptions = ['a', 'a/#/b', '$share/g+/a']
+  const unsuback = await client.ask({ cmd: 'unsubscribe', messageId: 2, unsubscriptions })
+  assert.deepEqual(unsuback.granted, [0, 0x8f, 0x8f])
+})
+
+test('MQTT 5: a shared subscription with No Local is a protocol error', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  assert.equal((await subscribe(client, '$share/g/a', { nl: true })).reasonCode, 0x82)
+})
+
+test('MQTT 5: basic ingest cannot be subscribed to', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  assert.deepEqual((await subscribe(client, '$aws/rules/rule/a')).granted, [0x8f])
 })

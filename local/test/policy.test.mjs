@@ -108,6 +108,33 @@ test('a variable without a value makes its statement match nothing', () => {
   assert.equal(policyOf(denied).publish('x', false).allowed, true)
 })
 
+test('a variable without a value voids its statement as a whole, other resources and conditions included', () => {
+  const thing = '${iot:Connection.Thing.ThingName}'
+  const beside = [allow('iot:Publish', [`${ARN}:topic/${thing}`, `${ARN}:topic/x`])]
+  assert.equal(policyOf(beside).publish('x', false).allowed, false)
+  const condition = [
+    { ...allow('iot:Publish'), Condition: { StringNotEquals: { 'aws:SourceIp': `${thing}` } } },
+  ]
+  assert.equal(policyOf(condition).publish('x', false).allowed, false)
+})
+
+test('a document for another partition than that of the region grants nothing', () => {
+  const china = { region: 'cn-north-1' }
+  const of = (partition) => [allow('iot:Publish', `arn:${partition}:iot:cn-north-1:123456789012:topic/*`)]
+  assert.equal(policyOf(of('aws-cn'), china).publish('x', false).allowed, true)
+  assert.equal(policyOf(of('aws'), china).publish('x', false).allowed, false)
+})
+
+test('an explicit deny in the tenth document wins over nine that allow', () => {
+  const documents = [
+    ...Array.from({ length: 9 }, () => document(allow('iot:*'))),
+    document(deny('iot:Connect')),
+  ]
+  const evaluated = new policy.Policy(documents.map(policyDocument.parsePolicyDocument), CONTEXT)
+  assert.deepEqual(evaluated.connect().statement, { document: 9, index: 0 })
+  assert.equal(evaluated.connect().reason, 'explicit-deny')
+})
+
 test('a retained message needs iot:RetainPublish as well', () => {
   const evaluated = policyOf([allow('iot:Publish')])
   assert.equal(evaluated.publish('a', false).allowed, true)
@@ -158,15 +185,15 @@ test('a document that breaks the grammar is refused, with the place', () => {
     [{ Version: '2008-10-17', Statement: [allow('iot:*')] }, '.Version'],
     [{ Version: '2012-10-17', Statement: [] }, '.Statement'],
     [document({ ...allow('iot:*'), Effect: 'allow' }), '.Statement[0].Effect'],
-    [document({ Effect: 'Allow', Resource: '*' }), '.Statement[0]'],
-    [document({ ...allow('iot:*'), NotAction: 'iot:Publish' }), '.Statement[0]'],
+    [document({ Effect: 'Allow', Resource: '*' }), '.Statement[0].Action'],
+    [document({ ...allow('iot:*'), NotAction: 'iot:Publish' }), '.Statement[0].Action'],
     [document(allow('s3:GetObject')), '.Statement[0].Action'],
     [document(allow('iot:Publish', 'topic/a')), '.Statement[0].Resource'],
     [document(allow('iot:Publish', [])), '.Statement[0].Resource'],
     [document({ ...allow('iot:*'), Ressource: '*' }), '.Statement[0].Ressource'],
     [
-      document({ ...allow('iot:*'), Condition: { Bool: { 'aws:SourceIp': 'x' } } }),
-      '.Statement[0].Condition.Bool',
+      document({ ...allow('iot:*'), Condition: { BinaryEquals: { 'aws:SourceIp': 'x' } } }),
+      '.Statement[0].Condition.BinaryEquals',
     ],
     [
       document({ ...allow('iot:*'), Condition: { StringEquals: { 'aws:x': 'x' } } }),

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { allow, connectPacket, lastOfType, openRaw, start, startWith, unsigned } from './support.mjs'
+import { allow, connectPacket, deny, lastOfType, openRaw, start, startWith, unsigned } from './support.mjs'
 
 const denying = { authorizers: { Open: unsigned({ isAuthenticated: false }) } }
 
@@ -69,6 +69,37 @@ test('a will needs iot:Publish on its topic, a retained one iot:RetainPublish to
     connectPacket(5, { will: { topic: 'ok', payload: 'bye', qos: 0, retain: false } }),
   )
   assert.equal(connack.reasonCode, 0)
+})
+
+test('the decision of the policy is part of the event: of a refusal, and of the Will of a CONNECT that passes', async (t) => {
+  const endpoint = await startWith(t, [
+    allow('iot:Connect'),
+    { Sid: 'Wills', ...allow('iot:Publish', 'arn:aws:iot:*:*:topic/ok') },
+    { Sid: 'Never', ...deny('iot:Publish', 'arn:aws:iot:*:*:topic/bad') },
+  ])
+  const will = (topic) => ({ will: { topic, payload: 'bye', qos: 0, retain: false } })
+  await attempt(t, endpoint, 5, will('bad'))
+  const { decision } = lastOfType(endpoint, 'connect-refused')
+  assert.deepEqual(
+    [decision.action, decision.reason, decision.statement],
+    ['iot:Publish', 'explicit-deny', { document: 0, index: 2, sid: 'Never' }],
+  )
+  const client = await openRaw(t, endpoint)
+  await client.ask(connectPacket(5, will('ok')))
+  const { willDecision } = lastOfType(endpoint, 'connected')
+  assert.deepEqual(willDecision.statement, { document: 0, index: 1, sid: 'Wills' })
+})
+
+test('a will cannot be retained on a reserved topic, nor be published as IoT Core', async (t) => {
+  const endpoint = await start(t)
+  for (const [topic, retain] of [
+    ['$aws/things/x/shadow/update', true],
+    ['$aws/events/presence/connected/x', false],
+  ]) {
+    const will = { topic, payload: 'x', qos: 0, retain }
+    assert.equal((await attempt(t, endpoint, 5, { will })).answer.reasonCode, 0x90)
+    assert.equal(lastOfType(endpoint, 'connect-refused').rule, 'will-topic')
+  }
 })
 
 test('a CONNECT that breaks a limit is refused with its own reason code', async (t) => {

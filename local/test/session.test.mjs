@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { connectRaw, lastOfType, publish, start, subscribe } from './support.mjs'
+import { connectPacket, connectRaw, lastOfType, openRaw, publish, start, subscribe } from './support.mjs'
 
 const persistent = (protocolVersion) =>
   protocolVersion === 4 ? { clean: false } : { clean: false, properties: { sessionExpiryInterval: 600 } }
@@ -85,12 +85,65 @@ for (const protocolVersion of [4, 5]) {
   })
 }
 
-test('a session of the other protocol version is not resumed', async (t) => {
+for (const [older, newer] of [
+  [4, 5],
+  [5, 4],
+]) {
+  test(`a session of protocol version ${older} is not resumed with version ${newer}`, async (t) => {
+    const endpoint = await start(t)
+    const options = (protocolVersion) => ({
+      protocolVersion,
+      clientId: 'device',
+      ...persistent(protocolVersion),
+    })
+    await leave(await connectRaw(t, endpoint, options(older)))
+    const next = await connectRaw(t, endpoint, options(newer))
+    assert.equal(next.connack.sessionPresent, false)
+  })
+}
+
+test('3.1.1: a persistent session expires after the time of the account', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
   const endpoint = await start(t)
-  const old = await connectRaw(t, endpoint, { protocolVersion: 4, clientId: 'device', ...persistent(4) })
-  await leave(old)
-  const next = await connectRaw(t, endpoint, { protocolVersion: 5, clientId: 'device', ...persistent(5) })
-  assert.equal(next.connack.sessionPresent, false)
+  const options = { protocolVersion: 4, clientId: 'device', ...persistent(4) }
+  await leave(await connectRaw(t, endpoint, options))
+  t.mock.timers.tick(3_599_000)
+  const second = await connectRaw(t, endpoint, options)
+  assert.equal(second.connack.sessionPresent, true)
+  await leave(second)
+  t.mock.timers.tick(3_600_000)
+  assert.equal((await connectRaw(t, endpoint, options)).connack.sessionPresent, false)
+})
+
+test('MQTT 5: DISCONNECT can shorten the life of the session', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  const endpoint = await start(t)
+  const options = { clientId: 'device', ...persistent(5) }
+  const first = await connectRaw(t, endpoint, options)
+  first.send({ cmd: 'disconnect', reasonCode: 0, properties: { sessionExpiryInterval: 10 } })
+  await first.closed
+  t.mock.timers.tick(10_000)
+  assert.equal((await connectRaw(t, endpoint, options)).connack.sessionPresent, false)
+})
+
+test('MQTT 5: an id that was assigned is refused when the client presents it', async (t) => {
+  const endpoint = await start(t)
+  const { connack } = await connectRaw(t, endpoint, { clientId: '' })
+  const client = await openRaw(t, endpoint)
+  const answer = await client.ask(connectPacket(5, { clientId: connack.properties.assignedClientIdentifier }))
+  assert.equal(answer.reasonCode, 0x85)
+})
+
+test('of too many sessions without a connection the one that was left first is forgotten', async (t) => {
+  const endpoint = await start(t, { limits: { storedSessions: 2 } })
+  const options = (clientId) => ({ clientId, ...persistent(5) })
+  for (const clientId of ['a', 'b', 'c']) await leave(await connectRaw(t, endpoint, options(clientId)))
+  const present = []
+  for (const clientId of ['b', 'a']) {
+    const { connack } = await connectRaw(t, endpoint, options(clientId))
+    present.push(connack.sessionPresent)
+  }
+  assert.deepEqual(present, [true, false])
 })
 
 test('MQTT 5: without a session expiry the session ends with its connection', async (t) => {

@@ -23,12 +23,19 @@ export const grant = (...statements) => ({
 /** An unsigned authorizer that answers `answer` to everybody. */
 export const unsigned = (answer = grant()) => ({ handler: () => answer, signingDisabled: true })
 
-/** Starts an endpoint that the test closes at its end; its one authorizer `Open` allows everything. */
+/** For tests that send more than IoT Core takes of a connection. */
+export const UNPACED = { publishesPerSecond: Infinity, bytesPerSecond: Infinity }
+
+/**
+ * Starts an endpoint that the test closes at its end; its one authorizer `Open` allows everything, and a client id
+ * may come back at once.
+ */
 export async function start(t, options = {}) {
   const endpoint = await startLocalEndpoint({
     authorizers: { Open: unsigned() },
     defaultAuthorizer: 'Open',
     ...options,
+    limits: { connectsPerSecond: Infinity, ...options.limits },
   })
   t.after(() => endpoint.close())
   return endpoint

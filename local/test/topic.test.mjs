@@ -86,3 +86,50 @@ test('a removed subscription leaves nothing behind', () => {
   subscriptions.remove(plain)
   assert.equal(subscriptions.match('a/b/c').entries.length, 0)
 })
+
+test('of the topics that start with $ only those that AWS documents may be used', () => {
+  for (const name of [
+    '$aws/things/thing/shadow/update',
+    '$aws/things/thing/jobs/get',
+    '$aws/certificates/create/json',
+    '$aws/provisioning-templates/fleet/provision/json',
+    '$aws/rules/rule/a',
+  ]) {
+    assert.equal(topicProblem(name), undefined, name)
+  }
+  for (const name of [
+    '$aws',
+    '$aws/',
+    '$aws/things',
+    '$aws/things/',
+    '$aws/nothing/x',
+    '$AWS/things/x',
+    '$share/g/a',
+    '$',
+  ]) {
+    assert.match(topicProblem(name), /reserved/, name)
+  }
+})
+
+test('lifecycle topics are subscribed to, and published by IoT Core alone', () => {
+  assert.match(topicProblem('$aws/events/presence/connected/x'), /IoT Core alone/)
+  assert.equal(filterProblem('$aws/events/presence/connected/+'), undefined)
+  assert.equal(filterProblem('$aws/events/#'), undefined)
+})
+
+test('basic ingest is publish only', () => {
+  assert.match(filterProblem('$aws/rules/rule/a'), /only be published/)
+  assert.match(filterProblem('$aws/rules/#'), /only be published/)
+})
+
+test('filters with a wildcard in place of the reserved service are accepted, unknown services are not', () => {
+  assert.equal(filterProblem('$aws/#'), undefined)
+  assert.equal(filterProblem('$aws/+/x'), undefined)
+  assert.match(filterProblem('$aws/nothing/#'), /reserved/)
+  assert.match(filterProblem('$+/x'), /whole level/)
+})
+
+test('the $share prefix costs neither length nor slashes', () => {
+  const shared = topic.parseSharedFilter(`$share/group/${'1/2/3/4/5/6/7/8'}`)
+  assert.equal(filterProblem(shared.filter), undefined)
+})

@@ -1,0 +1,83 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import {
+  allow,
+  connectPacket,
+  connectRaw,
+  lastOfType,
+  openRaw,
+  publish,
+  start,
+  startWith,
+  subscribe,
+  unsigned,
+} from './support.mjs'
+
+const DENYING = { authorizers: { Open: unsigned({ isAuthenticated: false }) } }
+const ONLY_CONNECT = [allow('iot:Connect')]
+
+async function connackOf(t, protocolVersion, options) {
+  const endpoint = await start(t, { ...DENYING, ...options })
+  const client = await openRaw(t, endpoint, { protocolVersion })
+  return client.ask(connectPacket(protocolVersion))
+}
+
+for (const code of [5, 7]) {
+  test(`refusedConnect311: ${code} is the CONNACK of a refused 3.1.1 client`, async (t) => {
+    assert.equal((await connackOf(t, 4, { choices: { refusedConnect311: code } })).returnCode, code)
+  })
+}
+
+test('refusedConnect311: close closes without CONNACK in the profile friendly too', async (t) => {
+  const options = { profile: 'friendly', choices: { refusedConnect311: 'close' } }
+  assert.equal(await connackOf(t, 4, options), undefined)
+})
+
+test('refusedConnect5: 0x86 is the CONNACK of a refused MQTT 5 client', async (t) => {
+  assert.equal((await connackOf(t, 5, { choices: { refusedConnect5: 0x86 } })).reasonCode, 0x86)
+})
+
+test('refusedConnect5 is about authorizers: a policy without iot:Connect still gives 0x87', async (t) => {
+  const endpoint = await startWith(t, [allow('iot:Publish')], { choices: { refusedConnect5: 0x86 } })
+  const client = await openRaw(t, endpoint)
+  assert.equal((await client.ask(connectPacket(5))).reasonCode, 0x87)
+})
+
+test('deniedPublish5: puback refuses the message and keeps the connection', async (t) => {
+  const endpoint = await startWith(t, ONLY_CONNECT, { choices: { deniedPublish5: 'puback' } })
+  const client = await connectRaw(t, endpoint)
+  const puback = await client.ask(publish('a', 'x', { qos: 1, messageId: 1 }))
+  assert.deepEqual([puback.cmd, puback.reasonCode], ['puback', 0x87])
+  assert.equal((await client.ask({ cmd: 'pingreq' })).cmd, 'pingresp')
+})
+
+test('deniedPublish5: close ends the connection without a packet', async (t) => {
+  const endpoint = await startWith(t, ONLY_CONNECT, { choices: { deniedPublish5: 'close' } })
+  const client = await connectRaw(t, endpoint)
+  assert.equal(await client.ask(publish('a', 'x', { qos: 1, messageId: 1 })), undefined)
+  assert.equal(lastOfType(endpoint, 'disconnected').disconnectReason, 'AUTH_ERROR')
+})
+
+test('deniedSubscribe5: close ends the connection without a packet', async (t) => {
+  const endpoint = await startWith(t, ONLY_CONNECT, { choices: { deniedSubscribe5: 'close' } })
+  const client = await connectRaw(t, endpoint)
+  assert.equal(await subscribe(client, 'a'), undefined)
+  assert.equal(lastOfType(endpoint, 'disconnected').disconnectReason, 'AUTH_ERROR')
+})
+
+test('a 3.1.1 client sees a denied PUBLISH close its connection whatever the choices for MQTT 5 are', async (t) => {
+  const endpoint = await startWith(t, ONLY_CONNECT, { choices: { deniedPublish5: 'puback' } })
+  const client = await connectRaw(t, endpoint, { protocolVersion: 4 })
+  assert.equal(await client.ask(publish('a', 'x', { qos: 1, messageId: 1 })), undefined)
+})
+
+test('a choice that does not exist is refused, and the message lists those that do', async (t) => {
+  await assert.rejects(start(t, { choices: { deniedPublish: 'close' } }), /"deniedPublish".*deniedPublish5/)
+})
+
+test('a value that does not exist is refused, and the message lists those that do', async (t) => {
+  await assert.rejects(
+    start(t, { choices: { refusedConnect5: 5 } }),
+    /choices.refusedConnect5 must be one of 0x87, 0x86; it is 5/,
+  )
+})

@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { createManualClock } from 'custom-authorizer-local'
+
+test('a manual clock stands still until it is moved', async () => {
+  const clock = createManualClock(1000)
+  assert.equal(clock.now(), 1000)
+  await clock.advance(250)
+  assert.equal(clock.now(), 1250)
+})
+
+test('timers fire in the order in which they fall due, each at its own time', async () => {
+  const clock = createManualClock(0)
+  const fired = []
+  for (const ms of [30, 10, 20, 10]) clock.setTimeout(() => fired.push([ms, clock.now()]), ms)
+  await clock.advance(30)
+  assert.deepEqual(fired, [
+    [10, 10],
+    [10, 10],
+    [20, 20],
+    [30, 30],
+  ])
+})
+
+test('a timer that is not due yet waits', async () => {
+  const clock = createManualClock(0)
+  let fired = false
+  clock.setTimeout(() => (fired = true), 100)
+  await clock.advance(99)
+  assert.equal(fired, false)
+})
+
+test('a timer that was cancelled does not fire', async () => {
+  const clock = createManualClock(0)
+  let fired = false
+  clock.setTimeout(() => (fired = true), 10).cancel()
+  await clock.advance(10)
+  assert.equal(fired, false)
+})
+
+test('promises settle between two timers, and what they set fires within the same advance', async () => {
+  const clock = createManualClock(0)
+  const log = []
+  clock.setTimeout(async () => {
+    await Promise.resolve()
+    clock.setTimeout(() => log.push(`second at ${clock.now()}`), 5)
+  }, 10)
+  clock.setTimeout(() => log.push(`third at ${clock.now()}`), 20)
+  await clock.advance(20)
+  assert.deepEqual(log, ['second at 15', 'third at 20'])
+})
+
+test('a clock does not go back', async () => {
+  await assert.rejects(createManualClock(0).advance(-1), TypeError)
+})
