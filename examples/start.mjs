@@ -23,6 +23,8 @@ const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 20
 // Where the same secret signs and verifies, the function needs it in its environment.
 process.env.JWT_SECRET = randomBytes(32).toString('base64')
 const endpoint = await startLocalEndpoint({
+  // What is shown follows at once; otherwise a client id may connect once a second, as in IoT Core.
+  limits: { connectsPerSecond: Infinity },
   authorizers: {
     UnsignedAuthorizer: { handler: unsignedAuthorizer.handler, signingDisabled: true },
     SignedAuthorizer: {
