@@ -12,6 +12,7 @@ import { appendBounded, type Journal } from './events'
 import { HandlerFault, HandlerTimeout, invoke, type Handler } from './handler'
 import { HandlerJournal, shortenStack } from './handler-journal'
 import type { Limits } from './limits'
+import { notify } from './notify'
 import { isObject, meantOption, unknownMembers } from './options'
 import { Refusal } from './refusal'
 import { checkSignature } from './signature'
@@ -46,6 +47,7 @@ export interface AuthorizersOptions {
   accountId: string
   limits: Limits
   journal: Journal
+  onInvocation?: ((invocation: HandlerInvocation) => void) | undefined
 }
 
 /** What an authenticated connection goes on with. */
@@ -168,9 +170,10 @@ export class Authorizers {
   }
 
   async #ask(name: string, authorizer: Registered, event: AuthorizerEvent): Promise<AuthorizerAnswer> {
-    const { region, accountId, limits, journal } = this.#options
+    const { region, accountId, limits, journal, onInvocation } = this.#options
     const invocation: HandlerInvocation = { authorizer: name, event }
     appendBounded(this.invocations, invocation, limits.recordedEntries)
+    notify(onInvocation, invocation)
     const { journal: handlerJournal } = authorizer
     const about = {
       connectionId: event.connectionMetadata.id,
@@ -197,6 +200,7 @@ export class Authorizers {
         timeoutMs,
         log,
       })
+      notify(onInvocation, invocation)
       const answer = validateAnswer(invocation.response, event.protocolData.tls?.principalId)
       for (const warning of answerWarnings(invocation.response)) {
         handlerJournal.warnOnce(hide(`authorizer "${name}": ${warning}`), about)
@@ -206,7 +210,10 @@ export class Authorizers {
     } catch (error) {
       const { rule, message: described, stack } = describe(error as Error)
       const message = hide(described)
-      if (!(error instanceof InvalidAnswer)) invocation.error = error as Error
+      if (!(error instanceof InvalidAnswer)) {
+        invocation.error = error as Error
+        notify(onInvocation, invocation)
+      }
       record('failed', { rule, message, ...(stack !== undefined && { stack: hide(stack) }) })
       throw new Refusal('authorizer', rule, `authorizer "${name}": ${message}`)
     }

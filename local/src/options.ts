@@ -27,6 +27,7 @@ const OPTIONS = [
   'clock',
   'faults',
   'log',
+  'onInvocation',
 ]
 
 const AUTHORIZER_OPTIONS = [
