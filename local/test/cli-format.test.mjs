@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { banner } from '../dist/cli/banner.js'
 import { readEvent } from '../dist/cli/log-format.js'
 import { createPaint } from '../dist/cli/paint.js'
 
@@ -50,3 +51,34 @@ for (const [what, args, colored] of [
     assert.equal(ANSI.test(createPaint(...args)('bad', 'text')), colored)
   })
 }
+
+for (const [what, options, name] of [
+  ['on all addresses', { host: '0.0.0.0', hostNames: ['box.local'] }, 'localhost'],
+  [
+    'on an address that is not loopback',
+    { host: '192.0.2.1', hostNames: ['192.0.2.1', 'box.local'] },
+    'box.local',
+  ],
+]) {
+  test(`${what}, clients are told to connect to ${name}`, () => {
+    const endpoint = { endpoint: 'localhost', port: 8443 }
+    const authorizers = { A: { module: './a.mjs', signingDisabled: true } }
+    const start = { endpoint, options: { ...options, authorizers }, assumedUnsigned: [], caFile: 'ca.pem' }
+    assert.match(
+      banner(start, (_tone, text) => text),
+      new RegExp(`mosquitto_pub -h ${name} -p 8443 `),
+    )
+  })
+}
+
+test('a CA file with a blank and a quote in its path is quoted for the shell', () => {
+  const endpoint = { endpoint: 'localhost', port: 8443 }
+  const options = { authorizers: { A: { module: './a.mjs', signingDisabled: true } } }
+  const start = { endpoint, options, assumedUnsigned: [], caFile: "it's my/ca.pem" }
+  assert.ok(banner(start, (_tone, text) => text).includes(`--ca_file 'it'\\''s my/ca.pem' `))
+})
+
+test('a warning about an address that is not loopback is shown in full', () => {
+  const message = 'the endpoint listens on 0.0.0.0, which is not loopback'
+  assert.deepEqual(readEvent({ type: 'warning', time: 0, message }).details[0], message)
+})

@@ -54,6 +54,13 @@ describe('what is printed at the start, pasted into a shell,', () => {
     assert.match(stdout, /Connection completed\./)
   })
 
+  test('connects with a token that nobody has signed', async (t) => {
+    const { cli } = await startOpen(t, { signing: () => ['--token-key-name', 'tok', '--signing-disabled'] })
+    const { code, stderr } = await paste(await printed(cli, 'node dist/index.js'), { DEVICE_TOKEN: 'tok-1' })
+    assert.equal(code, 0, stderr)
+    await cli.until(/"token": "tok-1"/)
+  })
+
   test('publishes with mosquitto_pub', { skip }, async (t) => {
     const { cli } = await startOpen(t)
     const { code, stderr } = await paste(await printed(cli, 'mosquitto_pub'), { DEVICE_PASSWORD: 'sesame' })

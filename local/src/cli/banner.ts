@@ -70,31 +70,62 @@ function describeSigning(
   return `Signed: token in "${tokenKeyName}", checked with ${keys.length === 1 ? 'one key' : `${keys.length} keys`} (${keys.join(', ')}).`
 }
 
-/** The token is named by its key; its value, and every other secret, comes from the environment. */
-function commands(
-  authorizerName: string,
-  { signingDisabled, tokenKeyName = 'token' }: Authorizer,
-  { name, port, caFile }: { name: string; port: number; caFile: string },
-): string[] {
-  const signed = signingDisabled !== true
-  const login = signed
-    ? `--custom_auth_token_key_name ${tokenKeyName} --custom_auth_token_value env:DEVICE_TOKEN --custom_auth_authorizer_signature env:DEVICE_SIGNATURE`
-    : '--custom_auth_username my-device --custom_auth_password env:DEVICE_PASSWORD'
-  const flags =
+interface Target {
+  name: string
+  port: number
+  caFile: string
+}
+
+/** Secrets come from the environment. */
+function commands(authorizerName: string, authorizer: Authorizer, { name, port, caFile }: Target): string[] {
+  const { needs, flags, parameters, password = '' } = describeLogin(authorizer)
+  const ours =
     `--endpoint ${name} --port ${port} --ca_file ${quote(caFile)} --client_id my-device ` +
-    `--custom_auth_authorizer_name ${quote(authorizerName)} ${login}`
-  const parameters = `my-device?x-amz-customauthorizer-name=${encodeURIComponent(authorizerName)}`
-  const user = signed
-    ? `"${parameters}&${tokenKeyName}=$DEVICE_TOKEN&x-amz-customauthorizer-signature=$DEVICE_SIGNATURE_ENCODED"`
-    : `'${parameters}' -P "$DEVICE_PASSWORD"`
+    `--custom_auth_authorizer_name ${quote(authorizerName)} ${flags}`
+  const user = `my-device?x-amz-customauthorizer-name=${encodeURIComponent(authorizerName)}${parameters}`
   return [
-    signed
-      ? 'Set DEVICE_TOKEN and DEVICE_SIGNATURE (for mosquitto_pub DEVICE_SIGNATURE_ENCODED, percent-encoded), then one of:'
-      : 'Set DEVICE_PASSWORD, put your own name for my-device, then one of:',
-    `node dist/index.js ${flags}`,
-    `npx custom-authorizer-connect ${flags}`,
-    `mosquitto_pub -h ${name} -p ${port} --cafile ${quote(caFile)} --tls-alpn mqtt -i my-device -u ${user} -q 1 -t my/topic -m hello`,
+    `Set ${needs}, put your own name for my-device, then one of:`,
+    `node dist/index.js ${ours}`,
+    `npx custom-authorizer-connect ${ours}`,
+    `mosquitto_pub -h ${name} -p ${port} --cafile ${quote(caFile)} --tls-alpn mqtt -i my-device ` +
+      `-u "${user}"${password} -q 1 -t my/topic -m hello`,
   ]
+}
+
+interface Login {
+  needs: string
+  /** Of our own client. */
+  flags: string
+  /** Of the user name, for every other client. */
+  parameters: string
+  password?: string
+}
+
+function describeLogin({ signingDisabled, tokenKeyName }: Authorizer): Login {
+  if (signingDisabled !== true) {
+    return {
+      needs:
+        'DEVICE_TOKEN and DEVICE_SIGNATURE (for mosquitto_pub DEVICE_SIGNATURE_ENCODED, percent-encoded)',
+      flags:
+        `--custom_auth_token_key_name ${tokenKeyName} --custom_auth_token_value env:DEVICE_TOKEN ` +
+        '--custom_auth_authorizer_signature env:DEVICE_SIGNATURE',
+      parameters: `&${tokenKeyName}=$DEVICE_TOKEN&x-amz-customauthorizer-signature=$DEVICE_SIGNATURE_ENCODED`,
+    }
+  }
+  if (tokenKeyName !== undefined) {
+    return {
+      needs: 'DEVICE_TOKEN',
+      // The client has flags for signed tokens alone.
+      flags: `--custom_auth_username "my-device?${tokenKeyName}=$DEVICE_TOKEN"`,
+      parameters: `&${tokenKeyName}=$DEVICE_TOKEN`,
+    }
+  }
+  return {
+    needs: 'DEVICE_PASSWORD',
+    flags: '--custom_auth_username my-device --custom_auth_password env:DEVICE_PASSWORD',
+    parameters: '',
+    password: ' -P "$DEVICE_PASSWORD"',
+  }
 }
 
 /** For a shell. */
