@@ -170,10 +170,11 @@ export class Authorizers {
   }
 
   async #ask(name: string, authorizer: Registered, event: AuthorizerEvent): Promise<AuthorizerAnswer> {
-    const { region, accountId, limits, journal, onInvocation } = this.#options
+    const { region, accountId, limits, journal } = this.#options
     const invocation: HandlerInvocation = { authorizer: name, event }
     appendBounded(this.invocations, invocation, limits.recordedEntries)
-    notify(onInvocation, invocation)
+    const tell = (): void => notify(this.#options.onInvocation, invocation)
+    tell()
     const { journal: handlerJournal } = authorizer
     const about = {
       connectionId: event.connectionMetadata.id,
@@ -200,7 +201,7 @@ export class Authorizers {
         timeoutMs,
         log,
       })
-      notify(onInvocation, invocation)
+      tell()
       const answer = validateAnswer(invocation.response, event.protocolData.tls?.principalId)
       for (const warning of answerWarnings(invocation.response)) {
         handlerJournal.warnOnce(hide(`authorizer "${name}": ${warning}`), about)
@@ -212,7 +213,7 @@ export class Authorizers {
       const message = hide(described)
       if (!(error instanceof InvalidAnswer)) {
         invocation.error = error as Error
-        notify(onInvocation, invocation)
+        tell()
       }
       record('failed', { rule, message, ...(stack !== undefined && { stack: hide(stack) }) })
       throw new Refusal('authorizer', rule, `authorizer "${name}": ${message}`)
