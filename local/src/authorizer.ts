@@ -13,6 +13,7 @@ import { appendBounded, type Journal } from './events'
 import { HandlerFault, HandlerTimeout, invoke, type Handler } from './handler'
 import { HandlerJournal, shortenStack } from './handler-journal'
 import type { Limits } from './limits'
+import { notify } from './notify'
 import { isObject, meantOption, unknownMembers } from './options'
 import { Refusal } from './refusal'
 import { checkSignature } from './signature'
@@ -48,6 +49,7 @@ export interface AuthorizersOptions {
   limits: Limits
   clock: Clock
   journal: Journal
+  onInvocation?: ((invocation: HandlerInvocation) => void) | undefined
 }
 
 /** What an authenticated connection goes on with. */
@@ -173,6 +175,8 @@ export class Authorizers {
     const { region, accountId, limits, clock, journal } = this.#options
     const invocation: HandlerInvocation = { authorizer: name, event }
     appendBounded(this.invocations, invocation, limits.recordedEntries)
+    const tell = (): void => notify(this.#options.onInvocation, invocation)
+    tell()
     const { journal: handlerJournal } = authorizer
     const about = {
       connectionId: event.connectionMetadata.id,
@@ -200,6 +204,7 @@ export class Authorizers {
         clock,
         log,
       })
+      tell()
       const answer = validateAnswer(invocation.response, event.protocolData.tls?.principalId)
       for (const warning of answerWarnings(invocation.response)) {
         handlerJournal.warnOnce(hide(`authorizer "${name}": ${warning}`), about)
@@ -209,7 +214,10 @@ export class Authorizers {
     } catch (error) {
       const { rule, message: described, stack } = describe(error as Error)
       const message = hide(described)
-      if (!(error instanceof InvalidAnswer)) invocation.error = error as Error
+      if (!(error instanceof InvalidAnswer)) {
+        invocation.error = error as Error
+        tell()
+      }
       record('failed', { rule, message, ...(stack !== undefined && { stack: hide(stack) }) })
       throw new Refusal('authorizer', rule, `authorizer "${name}": ${message}`)
     }

@@ -52,6 +52,8 @@ export interface LocalEndpointOptions {
   clock?: Clock
   /** Called with each event as it happens. */
   log?: (event: LocalEvent) => void
+  /** Called when a handler is called, and again with the same object once it has answered or failed. May hold secrets. */
+  onInvocation?: (invocation: HandlerInvocation) => void
 }
 
 /** An IoT Core endpoint that runs in this process. */
@@ -108,6 +110,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     limits,
     clock,
     journal,
+    onInvocation: options.onInvocation,
   })
   checkDomains(domainTable, Object.keys(table), defaultAuthorizer)
   const broker = new Broker(limits, clock)

@@ -1,5 +1,6 @@
 import { systemClock, type Clock } from './clock'
 import type { FaultActionName, FaultDirection } from './fault'
+import { notify } from './notify'
 import type { Decision } from './policy'
 import type { RefusalStage } from './refusal'
 
@@ -225,14 +226,7 @@ export class Journal {
   record(event: NewEvent): void {
     const entry: LocalEvent = { time: this.#clock.now(), ...event }
     appendBounded(this.events, entry, this.#capacity)
-    try {
-      this.#log?.(entry)
-    } catch (error) {
-      // The callback's own failure, not the client's: it must not decide what the client sees.
-      queueMicrotask(() => {
-        throw error
-      })
-    }
+    notify(this.#log, entry)
   }
 }
 

@@ -151,7 +151,9 @@ export class ModuleHandler implements Handler {
   }
 
   #loadError(problem: string, cause?: Error): TypeError {
-    return new TypeError(`${this.#where}: cannot load ${this.path}: ${problem}`, { cause })
+    const error = new TypeError(`${this.#where}: cannot load ${this.path}: ${problem}`, { cause })
+    // Tells a module that is broken from options that are wrong.
+    return Object.assign(error, { code: 'ERR_HANDLER_NOT_LOADED' })
   }
 }
 

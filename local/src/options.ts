@@ -28,6 +28,7 @@ const OPTIONS = [
   'clock',
   'faults',
   'log',
+  'onInvocation',
 ]
 
 const AUTHORIZER_OPTIONS = [

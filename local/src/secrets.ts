@@ -24,6 +24,13 @@ export function concealSecrets(message: string, event: AuthorizerEvent): string 
   return secrets.flatMap(asShown).reduce(conceal, message)
 }
 
+/** The same text with its parameters' values masked, save the authorizer's name. */
+export const maskParameters = (text: string): string =>
+  text.replace(/([?&])([^?&=]*)(=[^?&]*)?/gu, (whole, mark: string, key: string, value?: string) => {
+    if (value === undefined) return key === '' ? whole : `${mark}***`
+    return key.toLowerCase() === AUTHORIZER_NAME ? whole : `${mark}${key}=***`
+  })
+
 /** As it is, and as JSON escapes it. */
 const asShown = (secret: string | undefined): string[] =>
   secret ? [secret, JSON.stringify(secret).slice(1, -1)] : []
@@ -41,7 +48,10 @@ function secretParameters(username: string): string[] {
 
 /** Any header may carry a secret, save those that every client sends. */
 const secretHeaders = (headers: Record<string, string>): string[] =>
-  Object.entries(headers).flatMap(([name, value]) => (PLAIN_HEADER.test(name) ? [] : [value]))
+  Object.entries(headers).flatMap(([name, value]) => (isPlainHeader(name) ? [] : [value]))
+
+/** One that every client sends, or that names the authorizer; by lower-case name. */
+export const isPlainHeader = (name: string): boolean => PLAIN_HEADER.test(name)
 
 const PLAIN_HEADER = new RegExp(
   `^(${AUTHORIZER_NAME}|host|upgrade|connection|origin|user-agent|pragma|cache-control|content-length|` +

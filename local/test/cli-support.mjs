@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
@@ -17,8 +17,18 @@ export async function folder(t, files) {
 }
 
 /** Runs the command to its end. */
-export async function runCli(args, options = {}) {
-  const child = spawn(process.execPath, [CLI, ...args], options)
+export async function runCli(args) {
+  const child = spawn(process.execPath, [CLI, ...args])
+  const out = collect(child)
+  const [code] = await once(child, 'close')
+  return { code, ...out }
+}
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+
+/** Runs a line as a person would who has pasted it into a shell, in a clone of the repository. */
+export async function paste(line, env = {}) {
+  const child = spawn('sh', ['-c', line], { cwd: ROOT, env: { ...process.env, ...env } })
   const out = collect(child)
   const [code] = await once(child, 'close')
   return { code, ...out }
@@ -54,8 +64,7 @@ export async function startCli(t, args, { env = {} } = {}) {
 /** Connects MQTT.js to a stand-in that was started so; resolves with the client, or rejects as it does. */
 export async function connectTo(t, cli, { clientId = 'device-1', username = 'device-1', ...options } = {}) {
   const port = Number((await cli.until(/(?:localhost:|"port":)(\d+)/))[1])
-  const [, caFile] = await cli.until(/(?:authority: |"caFile":")([^\n"]+)/)
-  const { readFile } = await import('node:fs/promises')
+  const [, caFile] = await cli.until(/(?:certificate to trust: |"caFile":")([^\n"]+)/)
   const client = await connectAsync({
     protocol: 'mqtts',
     host: 'localhost',

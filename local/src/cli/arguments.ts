@@ -1,12 +1,15 @@
-import { readFileSync } from 'node:fs'
 import { parseArgs, type ParseArgsConfig } from 'node:util'
 import type { Authorizer } from '../authorizer'
 import type { LocalEndpointOptions } from '../endpoint'
+import { nearest } from './nearest'
+import { readPublicKey } from './public-key'
 import { UsageError } from './usage-error'
 
 /** What the command line asks for. Options that it does not name are left out, so that a config file can say them. */
 export interface Arguments {
   options: Partial<LocalEndpointOptions>
+  /** Authorizers of which nothing was said about signing. */
+  assumedUnsigned: string[]
   config?: string
   caFile?: string
   json: boolean
@@ -47,6 +50,7 @@ export function parseArguments(argv: readonly string[]): Arguments {
   const { values, tokens } = parse(argv)
   const options: Partial<LocalEndpointOptions> = {}
   const authorizers = readAuthorizers(tokens)
+  const assumedUnsigned = completeSigning(authorizers)
   if (Object.keys(authorizers).length > 0) options.authorizers = authorizers
   if (values['default-authorizer'] !== undefined) options.defaultAuthorizer = values['default-authorizer']
   if (values.port !== undefined) options.port = readPort(values.port)
@@ -57,6 +61,7 @@ export function parseArguments(argv: readonly string[]): Arguments {
   if (values.profile !== undefined) options.profile = readProfile(values.profile)
   return {
     options,
+    assumedUnsigned,
     ...(values.config !== undefined && { config: values.config }),
     ...(values['ca-file'] !== undefined && { caFile: values['ca-file'] }),
     json: values.json === true,
@@ -65,6 +70,12 @@ export function parseArguments(argv: readonly string[]): Arguments {
     help: values.help === true,
     version: values.version === true,
   }
+}
+
+function suggestion({ code, message }: NodeJS.ErrnoException): string | undefined {
+  const [, flag = ''] = /'--([\w-]+)/u.exec(message) ?? []
+  const meant = code === 'ERR_PARSE_ARGS_UNKNOWN_OPTION' ? nearest(flag, Object.keys(FLAGS)) : undefined
+  return meant === undefined ? undefined : `Did you mean --${meant}? Run with --help to see every flag.`
 }
 
 interface Token {
@@ -82,7 +93,7 @@ function parse(argv: readonly string[]) {
   } catch (error) {
     // The first sentence says what is wrong; what follows it is about dashes.
     const [sentence = ''] = (error as Error).message.split(/[.](?= )|\n/u)
-    throw new UsageError(`${sentence.replace(/[.]$/u, '')}.`)
+    throw new UsageError(`${sentence.replace(/[.]$/u, '')}.`, suggestion(error as NodeJS.ErrnoException))
   }
 }
 
@@ -110,7 +121,6 @@ function readAuthorizers(tokens: readonly Token[]): Record<string, Authorizer> {
     else if (name === 'inactive') authorizer.status = 'INACTIVE'
     else authorizer.tokenSigningPublicKeys = withKey(authorizer.tokenSigningPublicKeys, value)
   }
-  for (const [name, authorizer] of Object.entries(authorizers)) completeSigning(name, authorizer)
   return authorizers
 }
 
@@ -138,29 +148,31 @@ function readAuthorizer(text: string): [string, Authorizer] {
 }
 
 function withKey(keys: Record<string, string> = {}, path: string): Record<string, string> {
-  try {
-    return { ...keys, [`key-${Object.keys(keys).length + 1}`]: readFileSync(path, 'utf8') }
-  } catch (error) {
-    throw new UsageError(
-      `--public-key ${path} cannot be read: ${(error as Error).message}`,
-      '`openssl rsa -in private.pem -pubout -out public.pem` makes it.',
-    )
-  }
+  return { ...keys, [`key-${Object.keys(keys).length + 1}`]: readPublicKey(path) }
 }
 
-/** Without a key there is nothing to check a signature with: such an authorizer is meant to be unsigned. */
-function completeSigning(name: string, authorizer: Authorizer): void {
-  const signs = authorizer.tokenSigningPublicKeys !== undefined
-  if (signs && authorizer.signingDisabled === true) {
-    throw new UsageError(`--authorizer ${name} has both --public-key and --signing-disabled.`)
+/** Without a key there is nothing to check a signature with: such an authorizer is unsigned. Names those. */
+function completeSigning(authorizers: Record<string, Authorizer>): string[] {
+  const assumed: string[] = []
+  for (const [name, authorizer] of Object.entries(authorizers)) {
+    const signs = authorizer.tokenSigningPublicKeys !== undefined
+    if (signs && authorizer.signingDisabled === true) {
+      throw new UsageError(
+        `--authorizer ${name} has both --public-key and --signing-disabled.`,
+        'Take one of them away: the first checks signatures, the second does not.',
+      )
+    }
+    if (signs && authorizer.tokenKeyName === undefined) {
+      throw new UsageError(
+        `--authorizer ${name} has --public-key and no --token-key-name.`,
+        'Add --token-key-name NAME: the parameter in which the client sends the token.',
+      )
+    }
+    if (signs || authorizer.signingDisabled === true) continue
+    authorizer.signingDisabled = true
+    assumed.push(name)
   }
-  if (signs && authorizer.tokenKeyName === undefined) {
-    throw new UsageError(
-      `--authorizer ${name} has --public-key and no --token-key-name.`,
-      'A signing authorizer finds the token under that name.',
-    )
-  }
-  if (!signs) authorizer.signingDisabled = true
+  return assumed
 }
 
 function readPort(text: string): number {

@@ -1,57 +1,131 @@
+import { isIP } from 'node:net'
 import type { Authorizer } from '../authorizer'
 import type { LocalEndpoint, LocalEndpointOptions } from '../endpoint'
 import type { Paint } from './paint'
 
-/** What is said once at the start: where it listens, whom it trusts, and the commands to paste. */
-export function banner(
-  endpoint: LocalEndpoint,
-  options: LocalEndpointOptions,
-  caFile: string,
-  paint: Paint,
-): string {
+export interface Start {
+  endpoint: LocalEndpoint
+  options: LocalEndpointOptions
+  /** Of these nothing was said about signing. */
+  assumedUnsigned: readonly string[]
+  caFile: string
+}
+
+/** What is said once at the start: where it listens, whom to trust, and the commands to paste. */
+export function banner(start: Start, paint: Paint): string {
+  const { endpoint, options, caFile } = start
+  const { host = '127.0.0.1', profile, defaultAuthorizer } = options
+  const name = nameForClients(endpoint, options)
   const lines = [
-    paint('strong', `IoT Core's front door runs at ${endpoint.endpoint}:${endpoint.port}`) +
-      ` (profile ${options.profile}).`,
-    `Its certificate authority: ${caFile}`,
-    ...endpoint.warnings.map((warning) => paint('warning', `Warning: ${warning}`)),
+    paint('strong', `IoT Core's front door listens at ${name}:${endpoint.port}`) + ` (address ${host}).`,
+    `CA certificate to trust: ${caFile}`,
+    profile === 'friendly'
+      ? 'Profile friendly (default here): a refused client is told why. --profile aws refuses as silently as IoT Core.'
+      : 'Profile aws: refuses as silently as IoT Core does. --profile friendly tells the client why.',
   ]
-  for (const [name, authorizer] of Object.entries(options.authorizers)) {
+  for (const [authorizerName, authorizer] of Object.entries(options.authorizers)) {
+    const isDefault = authorizerName === defaultAuthorizer ? ', the default' : ''
     lines.push(
       '',
-      paint('strong', `${name}: ${describe(authorizer)}`),
-      ...commands(name, authorizer, endpoint, caFile),
+      paint('strong', `Authorizer ${authorizerName}${isDefault}`) + `: ${describeHandler(authorizer)}`,
+      `  ${describeSigning(authorizer, start.assumedUnsigned.includes(authorizerName))}`,
+      ...commands(authorizerName, authorizer, { name, port: endpoint.port, caFile }).map(
+        (line) => `  ${line}`,
+      ),
     )
   }
-  return `${lines.join('\n')}\n\nCtrl-C ends it. What happens follows.\n\n`
+  lines.push('', 'Ctrl-C ends it. What happens follows.', '')
+  return `${lines.join('\n')}\n`
 }
 
-function describe({ module, lambda, signingDisabled, tokenKeyName, status }: Authorizer): string {
-  const kind =
-    module !== undefined ? module : lambda ? `${lambda.functionName} at ${lambda.endpoint}` : 'a function'
-  const signing = signingDisabled === true ? 'unsigned' : `token "${tokenKeyName}", signed`
-  return `${kind}, ${signing}${status === 'INACTIVE' ? ', INACTIVE' : ''}`
+/** A server name (SNI) is required, so it cannot be an address. */
+function nameForClients(
+  { endpoint }: LocalEndpoint,
+  { host = '', hostNames = [] }: LocalEndpointOptions,
+): string {
+  const answersAtLocalhost =
+    ['', '0.0.0.0', '::', '::1', 'localhost'].includes(host) || host.startsWith('127.')
+  return answersAtLocalhost ? endpoint : (hostNames.find((name) => isIP(name) === 0) ?? endpoint)
 }
 
-function commands(
-  name: string,
-  authorizer: Authorizer,
-  { endpoint, port }: LocalEndpoint,
-  caFile: string,
-): string[] {
-  const { signingDisabled, tokenKeyName } = authorizer
-  const where = `--endpoint ${endpoint} --port ${port} --ca_file ${quote(caFile)} --client_id my-device`
-  const login =
-    signingDisabled === true
-      ? '--custom_auth_username my-device --custom_auth_password env:DEVICE_PASSWORD'
-      : `--custom_auth_token_key_name ${tokenKeyName} --custom_auth_token_value env:TOKEN --custom_auth_authorizer_signature env:SIGNATURE`
-  const ours = `  npx custom-authorizer-connect ${where} \\\n    --custom_auth_authorizer_name ${quote(name)} ${login}`
-  if (signingDisabled !== true) return [ours]
-  const user = quote(`my-device?x-amz-customauthorizer-name=${name}`)
+function describeHandler({ handler, module, lambda, status }: Authorizer): string {
+  const path = module ?? (typeof handler === 'string' ? handler : undefined)
+  const what =
+    path !== undefined
+      ? `module ${path}, loaded again when it changes`
+      : lambda !== undefined
+        ? `Lambda function ${lambda.functionName} at ${lambda.endpoint}`
+        : 'function of the config file'
+  return status === 'INACTIVE' ? `${what}; INACTIVE, it refuses everybody` : what
+}
+
+function describeSigning(
+  { signingDisabled, tokenKeyName, tokenSigningPublicKeys = {} }: Authorizer,
+  assumed: boolean,
+): string {
+  if (assumed)
+    return 'Unsigned: neither --public-key nor --signing-disabled was given, so no signature is checked.'
+  if (signingDisabled === true) return 'Unsigned: signing is disabled.'
+  const keys = Object.keys(tokenSigningPublicKeys)
+  return `Signed: token in "${tokenKeyName}", checked with ${keys.length === 1 ? 'one key' : `${keys.length} keys`} (${keys.join(', ')}).`
+}
+
+interface Target {
+  name: string
+  port: number
+  caFile: string
+}
+
+/** Secrets come from the environment. */
+function commands(authorizerName: string, authorizer: Authorizer, { name, port, caFile }: Target): string[] {
+  const { needs, flags, parameters, password = '' } = describeLogin(authorizer)
+  const ours =
+    `--endpoint ${name} --port ${port} --ca_file ${quote(caFile)} --client_id my-device ` +
+    `--custom_auth_authorizer_name ${quote(authorizerName)} ${flags}`
+  const user = `my-device?x-amz-customauthorizer-name=${encodeURIComponent(authorizerName)}${parameters}`
   return [
-    ours,
-    `  mosquitto_pub -h ${endpoint} -p ${port} --cafile ${quote(caFile)} --tls-alpn mqtt -i my-device \\\n` +
-      `    -u ${user} -P "$DEVICE_PASSWORD" -t test -m hello`,
+    `Set ${needs}, put your own name for my-device, then one of:`,
+    `node dist/index.js ${ours}`,
+    `npx custom-authorizer-connect ${ours}`,
+    `mosquitto_pub -h ${name} -p ${port} --cafile ${quote(caFile)} --tls-alpn mqtt -i my-device ` +
+      `-u "${user}"${password} -q 1 -t my/topic -m hello`,
   ]
+}
+
+interface Login {
+  needs: string
+  /** Of our own client. */
+  flags: string
+  /** Of the user name, for every other client. */
+  parameters: string
+  password?: string
+}
+
+function describeLogin({ signingDisabled, tokenKeyName }: Authorizer): Login {
+  if (signingDisabled !== true) {
+    return {
+      needs:
+        'DEVICE_TOKEN and DEVICE_SIGNATURE (for mosquitto_pub DEVICE_SIGNATURE_ENCODED, percent-encoded)',
+      flags:
+        `--custom_auth_token_key_name ${tokenKeyName} --custom_auth_token_value env:DEVICE_TOKEN ` +
+        '--custom_auth_authorizer_signature env:DEVICE_SIGNATURE',
+      parameters: `&${tokenKeyName}=$DEVICE_TOKEN&x-amz-customauthorizer-signature=$DEVICE_SIGNATURE_ENCODED`,
+    }
+  }
+  if (tokenKeyName !== undefined) {
+    return {
+      needs: 'DEVICE_TOKEN',
+      // The client has flags for signed tokens alone.
+      flags: `--custom_auth_username "my-device?${tokenKeyName}=$DEVICE_TOKEN"`,
+      parameters: `&${tokenKeyName}=$DEVICE_TOKEN`,
+    }
+  }
+  return {
+    needs: 'DEVICE_PASSWORD',
+    flags: '--custom_auth_username my-device --custom_auth_password env:DEVICE_PASSWORD',
+    parameters: '',
+    password: ' -P "$DEVICE_PASSWORD"',
+  }
 }
 
 /** For a shell. */

@@ -2,22 +2,24 @@
 import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { startLocalEndpoint, type LocalEndpointOptions } from '../endpoint'
-import { parseArguments } from './arguments'
+import { join, resolve } from 'node:path'
+import { startLocalEndpoint, type LocalEndpoint, type LocalEndpointOptions } from '../endpoint'
+import { parseArguments, type Arguments } from './arguments'
 import { banner } from './banner'
 import { readConfig } from './config'
+import { explainFailure } from './failure'
 import { HELP, USAGE } from './help'
 import { LiveLog } from './live-log'
 import { createPaint } from './paint'
+import { printable } from './printable'
 import { UsageError } from './usage-error'
 
 const DEFAULT_PORT = 8443
 
 void main(process.argv.slice(2)).catch((error: unknown) => {
   const { message } = error as Error
-  process.stderr.write(`${message}\n`)
-  if (error instanceof UsageError) process.stderr.write(`${error.hint}\n`)
+  const lines = error instanceof UsageError ? [message, error.hint] : [message]
+  process.stderr.write(`${lines.join('\n').split('\n').map(printable).join('\n')}\n`)
   process.exitCode = error instanceof UsageError ? 2 : 1
 })
 
@@ -27,67 +29,82 @@ async function main(argv: readonly string[]): Promise<void> {
   if (given.version) return void process.stdout.write(`${version()}\n`)
 
   const paint = createPaint(given.color, process.stdout.isTTY === true, process.env)
-  const log = new LiveLog({
-    json: given.json,
-    redact: given.redact,
-    paint,
-    write: (text) => void process.stdout.write(text),
-  })
-  const config = given.config === undefined ? {} : await readConfig(given.config)
-  const options: LocalEndpointOptions = {
-    port: DEFAULT_PORT,
-    profile: 'friendly',
-    ...config,
-    ...given.options,
-    authorizers: { ...config.authorizers, ...given.options.authorizers },
-    log: (event) => {
-      log.record(event)
-      config.log?.(event)
-    },
-  }
-  if (Object.keys(options.authorizers).length === 0) {
-    throw new UsageError('No authorizer is given.', `${USAGE}\nRun with --help to see every flag.`)
-  }
+  const { json, redact } = given
+  const log = new LiveLog({ json, redact, paint, write: (text) => void process.stdout.write(text) })
+  const options = await mergeOptions(given, log)
   const stopped = stopSignal()
+  // A function of the config file runs in this process; what it forgets to catch is no reason to end.
+  process.on('unhandledRejection', (reason) => {
+    process.stderr.write(`Unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}\n`)
+  })
   const endpoint = await startLocalEndpoint(options).catch((error: NodeJS.ErrnoException) => {
-    throw explain(error, options)
+    throw explainFailure(error, options)
   })
   try {
-    log.watch(endpoint.invocations)
-    const caFile = given.caFile ?? endpoint.caFile
-    if (given.caFile !== undefined) await writeFile(given.caFile, endpoint.ca)
-    if (!given.json) process.stdout.write(banner(endpoint, options, caFile, paint))
-    else process.stdout.write(`${JSON.stringify({ type: 'listening', port: endpoint.port, caFile })}\n`)
+    const caFile = await placeCaFile(given, endpoint)
+    const { assumedUnsigned } = given
+    if (json)
+      log.writeJson({ type: 'listening', time: Date.now(), port: endpoint.port, caFile, assumedUnsigned })
+    else process.stdout.write(banner({ endpoint, options, assumedUnsigned, caFile }, paint))
     await stopped
   } finally {
     await endpoint.close()
   }
 }
 
-/** Resolves when it is to end: Ctrl-C, SIGTERM, or a reader of its output that has gone. A second signal ends it at once. */
-async function stopSignal(): Promise<void> {
-  const gone = new Promise<void>((resolve, reject) => {
-    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') resolve()
-      else reject(error)
-    })
-  })
-  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), gone])
-  for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(1))
-}
-
-/** Starting fails for what people can mend: it says what to do next. */
-function explain(error: NodeJS.ErrnoException, { port, host = '127.0.0.1' }: LocalEndpointOptions): Error {
-  if (error.code === 'EADDRINUSE') {
-    return new Error(
-      `Port ${port} of ${host} is in use already. Give another one with --port; 0 takes a free one.`,
+/** Flags win over the config file; of authorizers each by its name. */
+async function mergeOptions(given: Arguments, log: LiveLog): Promise<LocalEndpointOptions> {
+  const config = given.config === undefined ? {} : await readConfig(given.config)
+  const authorizers = { ...config.authorizers, ...given.options.authorizers }
+  const names = Object.keys(authorizers)
+  if (names.length === 0) {
+    throw new UsageError('No authorizer is given.', `${USAGE}\nRun with --help to see every flag.`)
+  }
+  const wanted = given.options.defaultAuthorizer
+  if (wanted !== undefined && !names.includes(wanted)) {
+    throw new UsageError(
+      `--default-authorizer ${wanted}: there is no such authorizer.`,
+      `Known are: ${names.join(', ')}.`,
     )
   }
-  if (error.code === 'EACCES') {
-    return new Error(`Port ${port} of ${host} is not for this user. Give one above 1023 with --port.`)
+  return {
+    port: DEFAULT_PORT,
+    profile: 'friendly',
+    ...config,
+    ...given.options,
+    authorizers,
+    log: (event) => {
+      log.event(event)
+      config.log?.(event)
+    },
+    onInvocation: (invocation) => {
+      log.invocation(invocation)
+      config.onInvocation?.(invocation)
+    },
   }
-  if (error.code === 'EADDRNOTAVAIL') return new Error(`This machine has no address ${host}: correct --host.`)
-  return error
+}
+
+/** Where the certificate authority's certificate lies. A file that was asked for stays when all ends. */
+async function placeCaFile({ caFile }: Arguments, endpoint: LocalEndpoint): Promise<string> {
+  if (caFile === undefined) return endpoint.caFile
+  await writeFile(caFile, endpoint.ca).catch((error: Error) => {
+    throw new Error(`--ca-file ${caFile} cannot be written: ${error.message}. Give a path that can.`)
+  })
+  return resolve(caFile)
+}
+
+/** Resolves when it is to end: Ctrl-C, SIGTERM, or a reader of its output that has gone. A second signal ends it at once. */
+async function stopSignal(): Promise<void> {
+  const gone = new Promise<void>((end, fail) => {
+    process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+      if (error.code === 'EPIPE') end()
+      else fail(error)
+    })
+  })
+  process.stderr.on('error', () => undefined)
+  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), gone])
+  process.once('SIGINT', () => process.exit(130))
+  process.once('SIGTERM', () => process.exit(143))
 }
 
 function version(): string {

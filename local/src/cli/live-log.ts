@@ -1,8 +1,9 @@
 import type { HandlerInvocation } from '../authorizer'
 import type { LocalEvent } from '../events'
-import { readEvent } from './log-format'
-import { maskAnswer, maskEvent } from './mask'
+import { readEvent, type Reading } from './log-format'
+import { showInvocation } from './mask'
 import type { Paint } from './paint'
+import { jsonLine, printable, printableLines } from './printable'
 
 export interface LogOptions {
   json: boolean
@@ -11,85 +12,104 @@ export interface LogOptions {
   write: (text: string) => void
 }
 
-const INDENT = '    '
+interface Subject {
+  time: number
+  connectionId?: string | undefined
+  clientId?: string | undefined
+}
 
-/** What happens, as it happens: for people, or a JSON object a line. */
+/** Below the time's column. */
+const INDENT = ' '.repeat(14)
+const NUMBER_WIDTH = 4
+const MAX_CLIENT_WIDTH = 24
+/** A handler may print long after its connection has gone, and is still shown with its number. */
+const REMEMBERED_NUMBERS = 100_000
+
+/** What happens, as it happens: a block for each thing, or a JSON object a line. */
 export class LiveLog {
   readonly #options: LogOptions
   /** Short numbers in place of ids. */
   readonly #numbers = new Map<string, number>()
   #count = 0
-  #calls: readonly HandlerInvocation[] = []
+  #clientWidth = 8
 
   constructor(options: LogOptions) {
     this.#options = options
   }
 
-  /** Where the calls of handlers are to be found. */
-  watch(calls: readonly HandlerInvocation[]): void {
-    this.#calls = calls
+  event(event: LocalEvent): void {
+    if (this.#options.json) this.writeJson(event)
+    else this.#writeBlock(event, readEvent(event))
   }
 
-  record(event: LocalEvent): void {
-    // Its event and its answer come first: they are what the verdict is about.
-    if (event.type === 'authorizer-answered') this.#showCall(event)
-    if (this.#options.json) this.#writeJson(event)
-    else this.#writeText(event)
-    if (event.type === 'disconnected' || event.type === 'connect-refused') {
-      this.#numbers.delete(event.connectionId)
-    }
-  }
-
-  #showCall(event: LocalEvent): void {
-    const connectionId = connectionOf(event)
-    const call = this.#calls.findLast(({ event: given }) => given.connectionMetadata.id === connectionId)
-    if (call === undefined) return
+  /** Called when the handler is called and when it has ended; why it failed is said by the event that follows. */
+  invocation(invocation: HandlerInvocation): void {
+    const { authorizer, event: given } = invocation
+    const ended = 'response' in invocation || invocation.error !== undefined
     const { redact, json } = this.#options
-    const given = redact ? maskEvent(call.event) : call.event
-    const answer = redact ? maskAnswer(call.response, call.event) : call.response
+    const shown = showInvocation(invocation, redact)
+    const subject: Subject = {
+      time: Date.now(),
+      connectionId: given.connectionMetadata.id,
+      clientId: given.protocolData.mqtt?.clientId,
+    }
     if (json) {
-      this.#writeJson({
-        type: 'invocation',
-        time: event.time,
-        connectionId,
-        authorizerName: call.authorizer,
-        event: given,
-        ...(answer !== undefined && { response: answer }),
+      if (ended) this.writeJson({ type: 'invocation', ...subject, authorizerName: authorizer, ...shown })
+    } else if (!ended) {
+      this.#writeBlock(subject, {
+        tone: 'strong',
+        line: `authorizer ${authorizer} is called with`,
+        details: [pretty(shown.event)],
       })
-      return
-    }
-    this.#write(event, 'strong', `authorizer ${call.authorizer} got`, pretty(given))
-    if (answer !== undefined) {
-      this.#write(event, 'strong', `authorizer ${call.authorizer} answered`, pretty(answer))
+    } else if ('response' in shown) {
+      this.#writeBlock(subject, {
+        tone: 'strong',
+        line: `authorizer ${authorizer} answers`,
+        details: [pretty(shown.response)],
+      })
     }
   }
 
-  #writeText(event: LocalEvent): void {
-    const { tone, line, details = [] } = readEvent(event)
-    this.#write(event, tone, line, details)
+  writeJson(entry: object): void {
+    this.#options.write(`${jsonLine(entry)}\n`)
   }
 
-  #write(event: LocalEvent, tone: Parameters<Paint>[0], line: string, details: readonly string[]): void {
+  #writeBlock({ time, connectionId, clientId = '' }: Subject, { tone, line, details = [] }: Reading): void {
     const { paint, write } = this.#options
-    const connectionId = connectionOf(event)
-    const clientId = 'clientId' in event ? event.clientId : undefined
-    const who = [connectionId ? `#${this.#number(connectionId)}` : '', clientId ?? ''].filter(Boolean)
-    const head = [paint('quiet', new Date(event.time).toISOString().slice(11, 23)), ...who, paint(tone, line)]
-    write([head.join(' '), ...details.map((detail) => INDENT + paint('quiet', detail))].join('\n') + '\n')
-  }
-
-  #writeJson(entry: object): void {
-    this.#options.write(`${JSON.stringify(entry)}\n`)
+    const number = connectionId === undefined ? '' : `#${this.#number(connectionId)}`
+    const client = printable(clientId)
+    this.#clientWidth = Math.min(Math.max(this.#clientWidth, client.length), MAX_CLIENT_WIDTH)
+    const head = [
+      paint('quiet', clockTime(time)),
+      `${number.padEnd(NUMBER_WIDTH)} ${client.padEnd(this.#clientWidth)}`,
+      paint(tone, printable(line)),
+    ].join('  ')
+    const below = details
+      .filter((detail) => detail !== undefined)
+      .flatMap(printableLines)
+      .map((detail) => INDENT + paint('quiet', detail))
+    write(`${[head, ...below].join('\n')}\n`)
   }
 
   #number(connectionId: string): number {
     let number = this.#numbers.get(connectionId)
-    if (number === undefined) this.#numbers.set(connectionId, (number = ++this.#count))
+    if (number === undefined) {
+      if (this.#numbers.size >= REMEMBERED_NUMBERS) {
+        const [oldest] = this.#numbers.keys()
+        this.#numbers.delete(oldest!)
+      }
+      this.#numbers.set(connectionId, (number = ++this.#count))
+    }
     return number
   }
 }
 
-const connectionOf = (event: LocalEvent): string | undefined =>
-  'connectionId' in event ? event.connectionId : undefined
+/** Of the day, where the developer is. */
+function clockTime(time: number): string {
+  const date = new Date(time)
+  const two = (value: number): string => String(value).padStart(2, '0')
+  const milliseconds = String(date.getMilliseconds()).padStart(3, '0')
+  return `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}.${milliseconds}`
+}
 
-const pretty = (value: unknown): string[] => (JSON.stringify(value, null, 2) ?? 'nothing').split('\n')
+const pretty = (value: unknown): string => JSON.stringify(value, null, 2) ?? 'nothing'

@@ -13,8 +13,12 @@ const STYLES = {
   strong: 'bold',
 } as const
 
+// Newer versions look at the terminal themselves, and judge by another stream than the one that is written to.
+const style = styleText as (format: string, text: string, options: object) => string
+
 /** Colours are for a terminal: none in a pipe, with NO_COLOR, or where they are not wanted. */
 export function createPaint(wanted: boolean, terminal: boolean, environment: NodeJS.ProcessEnv): Paint {
   const colored = wanted && terminal && !environment['NO_COLOR']
-  return (tone, text) => (colored && tone !== 'plain' ? styleText(STYLES[tone], text) : text)
+  return (tone, text) =>
+    colored && tone !== 'plain' ? style(STYLES[tone], text, { validateStream: false }) : text
 }
