@@ -32,10 +32,21 @@ export interface Choices {
    */
   deniedPublish5: 'puback-disconnect' | 'puback' | 'close'
   /**
-   * A filter of an MQTT 5 client that the policy denies. `suback`, the default: SUBACK 0x87, and the connection
-   * stays. `close`: it ends without a word, as on 3.1.1. The guide lists SUBACK 0x87.
+   * The same of an MQTT 3.1.1 client. `close`, the default, ends the connection without a word, as field reports
+   * show. `puback` keeps it: the message is thrown away, and acknowledged for QoS 1.
    */
-  deniedSubscribe5: 'suback' | 'close'
+  deniedPublish311: 'close' | 'puback'
+  /**
+   * A filter of an MQTT 5 client that the policy denies. `suback`, the default: SUBACK 0x87, and the connection
+   * stays. `disconnect`: no SUBACK but DISCONNECT 0x87. `close`: neither packet, as on 3.1.1.
+   * The guide lists SUBACK 0x87.
+   */
+  deniedSubscribe5: 'suback' | 'disconnect' | 'close'
+  /**
+   * The same of an MQTT 3.1.1 client. `close`, the default, ends the connection without a word, as field reports
+   * show. `suback` keeps it, with 0x80 for the filter.
+   */
+  deniedSubscribe311: 'close' | 'suback'
   /**
    * How an MQTT 5 connection ends that is older than `disconnectAfterInSeconds`: without a word, or with DISCONNECT
    * 0x87 (not authorized) or 0x98 (administrative action). The guide says "disconnected" and names no code.
@@ -48,7 +59,9 @@ const VALUES: { readonly [Name in keyof Choices]: readonly Choices[Name][] } = {
   refusedConnect311: ['close', 5, 7],
   refusedConnect5: [0x87, 0x86],
   deniedPublish5: ['puback-disconnect', 'puback', 'close'],
-  deniedSubscribe5: ['suback', 'close'],
+  deniedPublish311: ['close', 'puback'],
+  deniedSubscribe5: ['suback', 'disconnect', 'close'],
+  deniedSubscribe311: ['close', 'suback'],
   endOfLife5: ['close', 0x87, 0x98],
 }
 
@@ -72,7 +85,9 @@ export function readChoices(given: unknown, profile: Profile): Choices {
     refusedConnect311: profile === 'friendly' ? 5 : 'close',
     refusedConnect5: 0x87,
     deniedPublish5: 'puback-disconnect',
+    deniedPublish311: 'close',
     deniedSubscribe5: 'suback',
+    deniedSubscribe311: 'close',
     endOfLife5: 'close',
     ...Object.fromEntries(made),
   }

@@ -1,8 +1,6 @@
-import { randomUUID } from 'node:crypto'
 import type { Duplex } from 'node:stream'
 import type { IConnackPacket, IConnectPacket, IDisconnectPacket, Packet } from 'mqtt-packet'
 import type { Authenticated, Authorizers } from './authorizer'
-import type { AuthorizerRequest } from './authorizer-event'
 import type { Broker } from './broker'
 import { connackCode, type Choices } from './choices'
 import type { Clock, ClockTimer } from './clock'
@@ -16,6 +14,7 @@ import { GrantLife } from './grant-life'
 import type { Lifecycle, LifecycleSubject } from './lifecycle'
 import type { Limits } from './limits'
 import { readNumber } from './message'
+import type { Origin } from './origin'
 import { Outlet } from './outlet'
 import type { PacketListener } from './packet-stream'
 import {
@@ -52,17 +51,6 @@ export interface ConnectionServices {
   faults: FaultRegistry
   lifecycle: Lifecycle
   connectRate: ConnectRate
-}
-
-/** What the front door knows about a stream of MQTT bytes. */
-export interface Origin extends Omit<AuthorizerRequest, 'mqtt'> {
-  remoteAddress: string
-  /** The socket under the stream of MQTT bytes, where that is another one. */
-  socket?: Duplex
-  /** What the front door has left of the time for CONNECT. */
-  connectWithinMs?: number
-  /** Turned away already; CONNECT is awaited only to answer it with the reason. */
-  refusal?: Refusal
 }
 
 /** One MQTT connection from CONNECT to its end. */
@@ -408,8 +396,3 @@ export class Connection implements PacketListener {
 /** An event as a connection writes it: which connection it is about goes without saying. */
 export type ConnectionEvent = WithoutConnection<NewEvent>
 type WithoutConnection<E> = E extends { connectionId?: string } ? Omit<E, 'connectionId'> : never
-
-export const createOrigin = (remoteAddress: string | undefined): Origin => ({
-  connectionId: randomUUID(),
-  remoteAddress: remoteAddress ?? '127.0.0.1',
-})

@@ -48,7 +48,7 @@ export class FaultStream implements PacketListener {
   #socketClosed = false
   /** The Connection knows of the end. */
   #closed = false
-  #held = false
+  #holds = 0
   #malformed = false
   #paused = false
   #frozen = false
@@ -98,15 +98,16 @@ export class FaultStream implements PacketListener {
     this.#clientId = clientId
   }
 
+  /** Hands out no packet until `release`, once for each `hold`. */
   hold(): void {
-    this.#held = true
+    this.#holds++
     this.#lanes.in.stop()
     this.#regulate()
   }
 
   release(): void {
-    this.#held = false
-    this.#lanes.in.start()
+    this.#holds--
+    if (this.#holds === 0) this.#lanes.in.start()
     this.#regulate()
   }
 
@@ -387,7 +388,7 @@ export class FaultStream implements PacketListener {
   /** What waits here for the clock must not grow: beyond a measure nothing more is read. */
   #regulate(): void {
     const { in: incoming, out } = this.#lanes
-    const hold = this.#held || incoming.bytes >= CONGESTED_BYTES || out.bytes >= CONGESTED_BYTES
+    const hold = this.#holds > 0 || incoming.bytes >= CONGESTED_BYTES || out.bytes >= CONGESTED_BYTES
     if (hold === this.#streamHeld) return
     this.#streamHeld = hold
     if (hold) this.#stream.hold()

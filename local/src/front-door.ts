@@ -5,10 +5,11 @@ import type { Duplex } from 'node:stream'
 import { createServer, type Server, type TLSSocket } from 'node:tls'
 import type { ClientCertificate } from './authorizer-event'
 import type { ServerCredentials } from './certificates'
-import { Connection, createOrigin, type ConnectionServices, type Origin } from './connection'
+import { Connection, type ConnectionServices } from './connection'
 import type { Domains } from './domains'
 import { Guest } from './guest'
 import { HttpDoor, refuseHttp } from './http-door'
+import { createOrigin, type Origin } from './origin'
 import { endQuietly } from './packet-stream'
 import { Refusal } from './refusal'
 import { describeTlsError, HTTP, judge, MQTT, MQTT_X509, recognize, type Opening } from './routing'
@@ -65,7 +66,7 @@ export class FrontDoor {
     this.#server.on('connection', (socket: Socket) => {
       socket.setNoDelay(true)
       const peer = describePeer(socket)
-      this.#handshaking.set(peer, { socket, acceptedAt: Date.now() })
+      this.#handshaking.set(peer, { socket, acceptedAt: services.clock.now() })
       socket.once('close', () => this.#handshaking.delete(peer))
     })
     this.#server.on('tlsClientError', (error: NodeJS.ErrnoException, socket: TLSSocket) => {
@@ -100,7 +101,7 @@ export class FrontDoor {
 
   #welcome(socket: TLSSocket): void {
     const peer = describePeer(socket)
-    const acceptedAt = this.#handshaking.get(peer)?.acceptedAt ?? Date.now()
+    const acceptedAt = this.#handshaking.get(peer)?.acceptedAt ?? this.#options.services.clock.now()
     this.#handshaking.delete(peer)
     const guest = new Guest(socket, this.#createOrigin(socket), acceptedAt, this.#options.services)
     this.#sockets.add(socket)

@@ -1,12 +1,14 @@
 import type { TLSSocket } from 'node:tls'
-import type { ConnectionServices, Origin } from './connection'
+import type { ClockTimer } from './clock'
+import type { ConnectionServices } from './connection'
+import type { Origin } from './origin'
 import { Refusal } from './refusal'
 
 /** A client past the TLS handshake and not yet an MQTT connection; its time for that is limited. */
 export class Guest {
   readonly #services: ConnectionServices
   readonly #deadline: number
-  readonly #timer: NodeJS.Timeout
+  readonly #timer: ClockTimer
   #settled = false
 
   constructor(
@@ -18,17 +20,16 @@ export class Guest {
     this.#services = services
     const { connectTimeoutMs } = services.limits
     this.#deadline = acceptedAt + connectTimeoutMs
-    this.#timer = setTimeout(() => {
+    this.#timer = services.clock.setTimeout(() => {
       this.refuse(new Refusal('connect', 'connect-timeout', `no CONNECT within ${connectTimeoutMs} ms`))
       socket.destroy()
     }, this.remainingMs)
-    this.#timer.unref()
     // A reset before anybody else listens must not become an uncaught error.
     socket.on('error', () => undefined)
     socket.once('close', () => {
       const message = 'the client closed the connection before it sent CONNECT'
       this.refuse(new Refusal('connect', 'connection-lost', message))
-      clearTimeout(this.#timer)
+      this.#timer.cancel()
     })
   }
 
@@ -38,7 +39,7 @@ export class Guest {
 
   /** What is left of the time for CONNECT. */
   get remainingMs(): number {
-    return Math.max(1, this.#deadline - Date.now())
+    return Math.max(1, this.#deadline - this.#services.clock.now())
   }
 
   /** Records why it is turned away, if that was not done. The time limit stays: it may read its answer slowly. */
@@ -52,6 +53,6 @@ export class Guest {
   /** From here on it is a Connection, which has the time limit of its own. */
   becomeConnection(): void {
     this.#settled = true
-    clearTimeout(this.#timer)
+    this.#timer.cancel()
   }
 }

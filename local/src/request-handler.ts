@@ -87,7 +87,7 @@ export class RequestHandler {
   }
 
   subscribe(packet: ISubscribePacket): void {
-    const { limits, broker, session, send, record, protocolVersion, choices, announce } = this.#context
+    const { limits, broker, session, send, record, protocolVersion, announce } = this.#context
     const { subscriptions } = packet
     requirePacketId(packet)
     if (subscriptions.length === 0)
@@ -123,17 +123,7 @@ export class RequestHandler {
         ...(problem !== undefined && { problem }),
       })
     }
-    const refused = judged.find(({ verdict }) => verdict.reasonCode >= 0x80)?.verdict
-    const denied = judged.find(({ verdict }) => verdict.decision?.allowed === false)?.verdict.decision
-    if (denied !== undefined && protocolVersion === 5 && choices.deniedSubscribe5 === 'close') {
-      throw new ProtocolError(NOT_AUTHORIZED_CODE, explainDecision(denied), 'AUTH_ERROR', true)
-    }
-    if (refused !== undefined && protocolVersion === 3) {
-      // No SUBACK 0x80: a 3.1.1 client sees its connection closed.
-      const { decision, problem, reasonCode } = refused
-      if (problem !== undefined) throw new ProtocolError(reasonCode, problem)
-      throw new ProtocolError(NOT_AUTHORIZED_CODE, explainDecision(decision!), 'AUTH_ERROR')
-    }
+    for (const { verdict } of judged) this.#endIfRefused(verdict)
 
     const granted = judged.filter(({ verdict }) => verdict.reasonCode < 0x80)
     const retained = granted.flatMap(({ request: { topic, qos, nl, rap, rh } }) =>
@@ -211,11 +201,16 @@ export class RequestHandler {
   }
 
   #denyPublish(packet: IPublishPacket, message: string): void {
-    const { protocolVersion, choices } = this.#context
-    const choice = protocolVersion === 5 ? choices.deniedPublish5 : 'close'
-    if (choice === 'close') throw new ProtocolError(NOT_AUTHORIZED_CODE, message, 'AUTH_ERROR', true)
-    const error = this.#rejectPublish(packet, new ProtocolError(NOT_AUTHORIZED_CODE, message, 'AUTH_ERROR'))
-    if (choice === 'puback-disconnect') throw error
+    const { protocolVersion, choices, send } = this.#context
+    const choice = protocolVersion === 5 ? choices.deniedPublish5 : choices.deniedPublish311
+    if (choice === 'puback') {
+      if (packet.qos === 1) {
+        send({ cmd: 'puback', messageId: packet.messageId!, reasonCode: NOT_AUTHORIZED_CODE })
+      }
+      return
+    }
+    const error = new ProtocolError(NOT_AUTHORIZED_CODE, message, 'AUTH_ERROR', choice === 'close')
+    throw choice === 'close' ? error : this.#rejectPublish(packet, error)
   }
 
   /** On MQTT 5 a refused QoS 1 message gets its PUBACK before the connection ends. */
@@ -225,6 +220,20 @@ export class RequestHandler {
       send({ cmd: 'puback', messageId: messageId!, reasonCode: error.reasonCode })
     }
     return error
+  }
+
+  /** A refused filter gets its code in SUBACK, or the connection ends without one. */
+  #endIfRefused({ reasonCode, problem, decision }: SubscriptionVerdict): void {
+    const { protocolVersion, choices } = this.#context
+    if (reasonCode < 0x80) return
+    if (problem !== undefined) {
+      // No SUBACK 0x80: a 3.1.1 client sees its connection closed.
+      if (protocolVersion === 3) throw new ProtocolError(reasonCode, problem)
+      return
+    }
+    const choice = protocolVersion === 5 ? choices.deniedSubscribe5 : choices.deniedSubscribe311
+    if (choice === 'suback') return
+    throw new ProtocolError(reasonCode, explainDecision(decision!), 'AUTH_ERROR', choice === 'close')
   }
 
   #filterProblem(topic: string): string | undefined {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import {
   allow,
+  ARN,
   connectPacket,
   connectRaw,
   lastOfType,
@@ -63,6 +64,55 @@ test('deniedSubscribe5: close ends the connection without a packet', async (t) =
   const client = await connectRaw(t, endpoint)
   assert.equal(await subscribe(client, 'a'), undefined)
   assert.equal(lastOfType(endpoint, 'disconnected').disconnectReason, 'AUTH_ERROR')
+})
+
+test('deniedSubscribe5: disconnect ends the connection with DISCONNECT 0x87 and no SUBACK', async (t) => {
+  const endpoint = await startWith(t, ONLY_CONNECT, { choices: { deniedSubscribe5: 'disconnect' } })
+  const client = await connectRaw(t, endpoint)
+  const disconnect = await subscribe(client, 'a')
+  assert.deepEqual([disconnect.cmd, disconnect.reasonCode], ['disconnect', 0x87])
+  assert.equal(await client.next(), undefined)
+})
+
+test('deniedPublish311: puback acknowledges a QoS 1 message that reaches nobody', async (t) => {
+  const choices = { deniedPublish311: 'puback' }
+  const endpoint = await startWith(t, [allow(['iot:Connect', 'iot:Subscribe', 'iot:Receive'])], { choices })
+  const client = await connectRaw(t, endpoint, { protocolVersion: 4 })
+  await subscribe(client, 'a')
+  const puback = await client.ask(publish('a', 'x', { qos: 1, messageId: 7 }))
+  assert.deepEqual([puback.cmd, puback.messageId], ['puback', 7])
+  assert.equal((await client.ask({ cmd: 'pingreq' })).cmd, 'pingresp')
+})
+
+for (const protocolVersion of [4, 5]) {
+  const name = protocolVersion === 4 ? 'deniedPublish311' : 'deniedPublish5'
+
+  test(`${name}: puback keeps the connection after QoS 0, without a PUBACK`, async (t) => {
+    const endpoint = await startWith(t, ONLY_CONNECT, { choices: { [name]: 'puback' } })
+    const client = await connectRaw(t, endpoint, { protocolVersion })
+    client.send(publish('a'))
+    assert.equal((await client.ask({ cmd: 'pingreq' })).cmd, 'pingresp')
+  })
+}
+
+test('deniedSubscribe311: suback keeps the connection, with 0x80 for the denied filter', async (t) => {
+  const statements = [allow('iot:Connect'), allow('iot:Subscribe', `${ARN}:topicfilter/open`)]
+  const endpoint = await startWith(t, statements, { choices: { deniedSubscribe311: 'suback' } })
+  const client = await connectRaw(t, endpoint, { protocolVersion: 4 })
+  assert.deepEqual((await subscribe(client, 'closed')).granted, [0x80])
+  assert.deepEqual((await subscribe(client, 'open')).granted, [1])
+})
+
+test('deniedSubscribe311 is about policies: a filter that is none still closes the connection', async (t) => {
+  const endpoint = await startWith(t, [allow('iot:*')], { choices: { deniedSubscribe311: 'suback' } })
+  const client = await connectRaw(t, endpoint, { protocolVersion: 4 })
+  assert.equal(await subscribe(client, 'a/#/b'), undefined)
+})
+
+test('a 3.1.1 client sees a denied SUBSCRIBE close its connection whatever the choices for MQTT 5 are', async (t) => {
+  const endpoint = await startWith(t, ONLY_CONNECT, { choices: { deniedSubscribe5: 'suback' } })
+  const client = await connectRaw(t, endpoint, { protocolVersion: 4 })
+  assert.equal(await subscribe(client, 'a'), undefined)
 })
 
 test('a 3.1.1 client sees a denied PUBLISH close its connection whatever the choices for MQTT 5 are', async (t) => {

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { createManualClock } from 'custom-authorizer-local'
+import { lastOfType, openRaw, start } from './support.mjs'
 
 test('a manual clock stands still until it is moved', async () => {
   const clock = createManualClock(1000)
@@ -52,4 +53,14 @@ test('promises settle between two timers, and what they set fires within the sam
 
 test('a clock does not go back', async () => {
   await assert.rejects(createManualClock(0).advance(-1), TypeError)
+})
+
+test('a client that says nothing after the TLS handshake is turned away by the clock of the endpoint', async (t) => {
+  const clock = createManualClock()
+  const endpoint = await start(t, { clock, limits: { connectTimeoutMs: 20_000 } })
+  // With TLS 1.2 the server has seen the end of the handshake before the client.
+  const client = await openRaw(t, endpoint, { maxVersion: 'TLSv1.2' })
+  await clock.advance(20_000)
+  await client.closed
+  assert.equal(lastOfType(endpoint, 'connect-refused').rule, 'connect-timeout')
 })

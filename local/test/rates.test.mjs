@@ -4,6 +4,7 @@ import { createManualClock } from 'custom-authorizer-local'
 import {
   connectPacket,
   connectRaw,
+  grant,
   lastOfType,
   ofType,
   openRaw,
@@ -142,6 +143,38 @@ test('a client beyond its bytes a second is read on only when they are due', asy
   assert.equal(answered, false)
   await clock.advance(3000)
   assert.equal(await pingresp, 'pingresp')
+})
+
+/** Makes a CONNECT of some 3,000 bytes. */
+const LARGE_WILL = { topic: 'a', payload: Buffer.alloc(3000), qos: 0, retain: false }
+
+test('a CONNECT beyond its bytes a second still holds back what follows when it is accepted', async (t) => {
+  const { clock, endpoint } = await startPaced(t, { bytesPerSecond: 1000 })
+  const client = await connectRaw(t, endpoint, { will: LARGE_WILL })
+  let answered = false
+  const pingresp = client.ask({ cmd: 'pingreq' }).then((packet) => (answered = packet.cmd))
+  const other = await connectRaw(t, endpoint, { clientId: 'other' })
+  for (let n = 0; n < 3; n++) await other.ask({ cmd: 'pingreq' })
+  assert.equal(answered, false)
+  await clock.advance(3000)
+  assert.equal(await pingresp, 'pingresp')
+})
+
+test('bytes that are due again hand out no packet while the authorizer is thinking', async (t) => {
+  const clock = createManualClock()
+  let answer
+  const asked = new Promise((resolve) => {
+    answer = () => new Promise((answered) => resolve(() => answered(grant())))
+  })
+  const authorizers = { Open: { handler: () => answer(), signingDisabled: true } }
+  const endpoint = await start(t, { clock, authorizers, limits: { bytesPerSecond: 1000 } })
+  const client = await openRaw(t, endpoint)
+  client.send(connectPacket(5, { will: LARGE_WILL }))
+  client.send({ cmd: 'pingreq' })
+  const allowNow = await asked
+  await clock.advance(4000)
+  allowNow()
+  assert.deepEqual([(await client.next())?.cmd, (await client.next())?.cmd], ['connack', 'pingresp'])
 })
 
 test('a rate that is no number above 0 is refused', async (t) => {
