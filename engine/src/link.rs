@@ -42,6 +42,9 @@ const OWED_BYTES: usize = 64 * 1024;
 const TURNS: usize = 32;
 /// The code of a WebSocket's close that tells nothing (RFC 6455, section 7.4.1).
 const NORMAL_CLOSURE: u16 = 1000;
+/// How long parts of a frame show that the server is there; then the whole has to come. A slow mobile network carries
+/// the largest message of IoT Core in a fraction of it.
+const FRAME_PATIENCE: Duration = Duration::from_secs(300);
 /// Codes of a WebSocket's close that speak of the server, not of what it was asked: going away, an error inside,
 /// restart, try again later, bad gateway (RFC 6455, section 7.4.1; IANA's registry).
 const OF_THE_SERVER_ITSELF: [u16; 5] = [1001, 1011, 1012, 1013, 1014];
@@ -91,6 +94,8 @@ pub struct Link<S> {
     close_code: Option<u16>,
     /// Bytes that have arrived below the stream, where it hands out whole frames only, and those already seen.
     arrived: Option<(Arc<AtomicU64>, u64)>,
+    /// Since when parts of a frame arrive.
+    partial_since: Option<Instant>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -109,6 +114,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             closed_by_server: false,
             close_code: None,
             arrived: None,
+            partial_since: None,
             timer: Box::pin(sleep_until(Instant::now() + Duration::from_secs(86_400))),
         }
     }
@@ -327,7 +333,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let mut buffer = ReadBuf::new(scratch);
         match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
             Poll::Pending => {
-                if self.has_arrived() {
+                if self.has_arrived()
+                    && now - *self.partial_since.get_or_insert(now) < FRAME_PATIENCE
+                {
                     session.received(0, now);
                 }
                 return Ok(false);
@@ -336,6 +344,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             Poll::Ready(Ok(())) => {}
             Poll::Ready(Err(error)) => return Err(self.lost(Some(&error))),
         }
+        self.partial_since = None;
         let bytes = buffer.filled();
         session.received(bytes.len(), now);
         if self.inbound.is_empty() {

@@ -175,6 +175,31 @@ async fn a_frame_that_takes_longer_than_a_ping_shows_that_the_server_is_there() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_frame_that_never_ends_does_not_keep_a_link() {
+    let (near, far) = duplex(1_000);
+    let arrived = Arc::new(AtomicU64::new(0));
+    let running = start_watching(near, arrived.clone(), |options| {
+        options.keep_alive_seconds = Some(60.0);
+        options.ping_timeout_ms = Some(10_000.0);
+    });
+    let mut peer = Peer::new(far);
+    assert_eq!(peer.next().await, Some(Sent::Connect { clean: true }));
+    peer.send(CONNACK).await;
+    assert_eq!(peer.next().await, Some(Sent::PingReq));
+    let trickle = async {
+        loop {
+            sleep(Duration::from_secs(5)).await;
+            arrived.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let ended = timeout(Duration::from_secs(400), running.end_code());
+    tokio::select! {
+        code = ended => assert_eq!(code.expect("an end"), Code::KeepAlive),
+        () = trickle => unreachable!(),
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_link_that_waits_for_room_is_not_polled() {
     let (mut running, _peer) = connected(1_000, |_| {}).await;
     running.publish(1, &[0; 100_000], 0);
