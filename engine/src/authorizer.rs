@@ -9,13 +9,12 @@ use std::borrow::Cow;
 
 use crate::{
     error::{Code, Failure, Result, Stage},
-    options::WebSocket,
     secrets::is_secret,
     wire::Version,
 };
 use encoding::{encode_key, encode_url, encode_value, normalise_signature};
 pub use signing::sign_token;
-pub use upgrade::{Carrier, Upgrade};
+pub use upgrade::{Carrier, Upgrade, WebSocket};
 use user_name::Parameter;
 
 /// What a custom authorizer checks, by the names that AWS uses in `MqttConnectCustomAuthConfig`. An empty field means

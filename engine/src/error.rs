@@ -94,23 +94,10 @@ impl Failure {
     /// Takes out the words of the other side that repeat one of these secrets.
     #[must_use]
     pub fn without(self, secrets: &[String]) -> Self {
-        let tells = |words: &Option<String>| {
-            words
-                .as_ref()
-                .is_some_and(|words| secrets.iter().any(|secret| repeats(words, secret)))
-        };
-        if !tells(&self.0.reason_string) && !tells(&self.0.cause) {
-            return self;
-        }
+        let tells = |words: &mut String| secrets.iter().any(|secret| repeats(words, secret));
         self.edit(|detail| {
-            detail.reason_string = detail
-                .reason_string
-                .take()
-                .filter(|words| !tells(&Some(words.clone())));
-            detail.cause = detail
-                .cause
-                .take()
-                .filter(|words| !tells(&Some(words.clone())));
+            detail.reason_string.take_if(tells);
+            detail.cause.take_if(tells);
         })
     }
 

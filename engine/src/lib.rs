@@ -1,7 +1,7 @@
 //! An MQTT 3.1.1 and 5 connection to AWS IoT Core through a custom authorizer.
 //!
 //! Arrows point downward only:
-//! `supervisor -> { link -> { session -> wire, transport }, authorizer } -> { options, limits, error }`.
+//! `supervisor -> link -> { session -> wire, transport } -> options -> authorizer -> { limits, error }`.
 //! A host calls [`connect`], runs the task it gets, asks for things through the [`Handle`] and hears of them through
 //! its [`Events`]. Nothing here knows Node.
 
@@ -39,11 +39,14 @@ pub use options::{
     SystemStore, TlsOptions, WebSocketOptions,
 };
 mod budget;
+/// Rules of HTTP for what the caller gives.
+mod http_syntax;
 mod limits;
 mod shared;
 pub use shared::{Number, Shared};
 
 mod error;
+/// Secrets in the words of others.
 mod secrets;
 pub use error::{Code, Failure, Result, Stage};
 

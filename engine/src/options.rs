@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    authorizer::{Credentials, Login},
+    authorizer::{Credentials, Login, WebSocket},
     budget::Budget,
     error::{Failure, Result},
     limits::Limits,
@@ -19,8 +19,7 @@ pub use tls::{
     ALPN_MQTT, Roots, SystemStore, Tls, TlsOptions, TlsProfile, TlsVersion, is_default_endpoint,
 };
 mod websocket;
-pub use websocket::{WebSocket, WebSocketOptions};
-pub(crate) use websocket::{check_header, check_path, is_own_header, is_token};
+pub use websocket::WebSocketOptions;
 
 /// What a host asks for, nothing checked yet. Numbers are as wide as the host's, so that a wrong one can be named.
 #[derive(Default)]

@@ -4,7 +4,7 @@ use super::{
 };
 use crate::{
     error::{Failure, Result},
-    options::{WebSocket, check_header, check_path, is_own_header, is_token},
+    http_syntax::{check_header, check_target, is_token},
     secrets::is_secret,
 };
 
@@ -19,6 +19,34 @@ pub enum Carrier {
     Query,
     /// In headers of the WebSocket's request.
     Headers,
+}
+
+/// What the caller wants in the request for a WebSocket. The headers may be secret, hence no `Debug`.
+#[derive(Clone)]
+pub struct WebSocket {
+    pub path: String,
+    pub credentials_in: Carrier,
+    pub headers: Vec<(String, String)>,
+}
+
+/// What the upgrade itself is made of (RFC 6455, section 4.1; RFC 9112).
+const OWN_HEADERS: [&str; 9] = [
+    "connection",
+    "content-length",
+    "sec-websocket-accept",
+    "sec-websocket-extensions",
+    "sec-websocket-key",
+    "sec-websocket-protocol",
+    "sec-websocket-version",
+    "transfer-encoding",
+    "upgrade",
+];
+
+impl WebSocket {
+    /// Whether the handshake sets this header itself.
+    pub fn sets(name: &str) -> bool {
+        OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
 }
 
 /// The request for a WebSocket, as far as it is the caller's. It holds secrets, hence no `Debug`.
@@ -47,7 +75,7 @@ impl Upgrade {
             Carrier::Query => {
                 let path = &websocket.path;
                 upgrade.target = user_name::compose("websocket.path", path, parameters, warnings)?;
-                check_path(&upgrade.target).map_err(|_reason| {
+                check_target(&upgrade.target).map_err(|_reason| {
                     Failure::option(
                         "the query of the WebSocket's request would be longer than 8,192 bytes, or hold a character that a URL does not allow",
                     )
@@ -80,7 +108,7 @@ impl Upgrade {
         // What a token's key has been taken for may be a secret: it is not quoted.
         let reason = if !is_token(key) {
             "is no valid name of a header"
-        } else if is_own_header(key) || key.eq_ignore_ascii_case("host") {
+        } else if WebSocket::sets(key) || key.eq_ignore_ascii_case("host") {
             "is the name of a header that the WebSocket handshake sets itself"
         } else {
             ""

@@ -6,7 +6,7 @@ use crate::{
     error::{Code, Failure, Result, Stage},
     options::{ALPN_MQTT, Options, is_default_endpoint},
     reason::{reason_name, return_code_name},
-    transport::{Stream, is_foreign},
+    transport::{self, Stream, is_foreign},
     wire::ConnAck,
 };
 
@@ -21,7 +21,7 @@ pub(super) struct Alpn {
 
 impl Alpn {
     pub(super) fn of(stream: &Stream, options: &Options) -> Self {
-        let protocol = stream.alpn_protocol().map(Cow::into_owned);
+        let protocol = transport::alpn_protocol(stream).map(Cow::into_owned);
         let offered = &options.tls.profile.alpn_protocols;
         let wanted = options.websocket.is_none()
             && (is_default_endpoint(&options.tls.server_name.to_str())
@@ -30,7 +30,7 @@ impl Alpn {
         Self {
             protocol,
             missed,
-            issuer: missed.then(|| stream.issuer()).flatten(),
+            issuer: missed.then(|| transport::issuer(stream)).flatten(),
         }
     }
 

@@ -25,7 +25,7 @@ use crate::{
     options::{Level, Options},
     secrets::repeats,
     session::{Answer, Command, Expiry, Session, overdue_credentials},
-    transport::{Stream, Transport},
+    transport::{self, Stream, Transport},
     wire::{ConnAck, Version},
 };
 
@@ -223,14 +223,14 @@ impl<'a, E: Events> Life<'a, E> {
             self.log(Level::Warn, warning);
         }
         let deadline = Deadline::of_attempt(&options);
-        let transport = self.transport.clone();
-        let opening = Box::pin(transport.open(login.upgrade.as_ref(), &deadline));
+        let road = self.transport.clone();
+        let opening = Box::pin(road.open(login.upgrade.as_ref(), &deadline));
         let stream = self.wait(opening, |_| None).await??;
-        self.log(Level::Debug, &stream.describe());
+        self.log(Level::Debug, &transport::describe(&stream));
         let alpn = Alpn::of(&stream, &options);
         let connect = self.session.connect(&login)?;
         self.connected_at = Some(Instant::now());
-        let arrived = stream.arrived();
+        let arrived = transport::arrived(&stream);
         let mut link = Box::new(Link::new(stream, &options));
         if let Some(arrived) = arrived {
             link.watch(arrived);

@@ -21,20 +21,25 @@ mod tls;
 /// MQTT in WebSocket frames.
 mod websocket;
 use arrivals::Counted;
-pub use stream::Stream;
+pub use stream::{Stream, alpn_protocol, arrived, describe, issuer};
 
-use std::{io, sync::Arc};
+use std::sync::Arc;
 
 use rustls::ClientConfig;
 use tokio::sync::OnceCell;
+use tokio_util::either::Either;
 
 use crate::{
     authorizer::Upgrade,
     deadline::Deadline,
-    error::{Failure, Result, Stage},
+    error::{Result, Stage},
     options::{Options, Proxy, ProxyScheme, TlsProfile},
 };
+use socket::Socket;
 pub use tls::{alert, is_foreign};
+#[cfg(test)]
+pub use websocket::closed;
+pub use websocket::{breach, close_code};
 
 /// The way of one connection to its endpoint, which it goes anew with each attempt.
 pub struct Transport {
@@ -77,18 +82,18 @@ impl Transport {
         };
         let stream = deadline.within(Stage::Tls, handshake).await?;
         match upgrade {
-            None => Ok(Stream::Tls(Box::new(stream))),
+            None => Ok(Either::Left(Box::new(stream))),
             Some(upgrade) => {
                 let stream = Counted::new(stream);
                 let opening = websocket::open(stream, upgrade, &self.options, &at);
                 let stream = deadline.within(Stage::WebSocket, opening).await?;
-                Ok(Stream::WebSocket(Box::new(stream)))
+                Ok(Either::Right(Box::new(stream)))
             }
         }
     }
 
     /// Directly or through a proxy, as far as TLS with the endpoint.
-    async fn reach(&self, deadline: &Deadline) -> Result<socket::Socket> {
+    async fn reach(&self, deadline: &Deadline) -> Result<Socket> {
         let Options { host, port, .. } = &*self.options;
         let sockets = dial::SocketOptions::of(&self.options);
         match &self.options.proxy {
@@ -98,7 +103,7 @@ impl Transport {
                 let at = self.options.authority().to_string();
                 let dialing = dial::connect(&addresses, &sockets, &at);
                 let tcp = deadline.within(Stage::Tcp, dialing).await?;
-                Ok(socket::Socket::Tcp(tcp))
+                Ok(Either::Left(tcp))
             }
             Some(proxy) => {
                 let reaching = async {
@@ -134,19 +139,4 @@ impl Transport {
             .cloned()
             .map(Some)
     }
-}
-
-/// What an error of an open road means where the other side broke the protocol of WebSocket.
-pub fn breach(error: &io::Error, at: &str) -> Option<Failure> {
-    websocket::breach(error, at)
-}
-
-/// The code with which the other side closed a WebSocket.
-pub fn close_code(error: &io::Error) -> Option<u16> {
-    websocket::close_code(error)
-}
-
-#[cfg(test)]
-pub fn closed(code: u16, reason: &str) -> io::Error {
-    websocket::closed(code, reason)
 }

@@ -8,6 +8,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_socks::{Error as SocksError, TargetAddr, tcp::Socks5Stream};
+use tokio_util::either::Either;
 
 use super::{
     dial, dns,
@@ -17,7 +18,8 @@ use super::{
 };
 use crate::{
     error::{Code, Failure, Result, Stage},
-    options::{Authority, Proxy, ProxyLogin, ProxyScheme, is_token},
+    http_syntax::is_token,
+    options::{Authority, Proxy, ProxyLogin, ProxyScheme},
     secrets::{is_secret, repeats},
 };
 
@@ -50,10 +52,10 @@ pub(super) async fn reach(
         .await
         .map_err(unreachable)?;
     let mut socket = match tls {
-        None => Socket::Tcp(tcp),
+        None => Either::Left(tcp),
         Some(config) => tls::handshake(config, proxy.server_name.clone(), tcp)
             .await
-            .map(|tls| Socket::Tls(Box::new(tls)))
+            .map(|tls| Either::Right(Box::new(tls)))
             .map_err(|error| unreachable(tls::failure(&error, &at, &proxy.host, &[])))?,
     };
     match proxy.scheme {

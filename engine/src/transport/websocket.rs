@@ -116,7 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> WebSocket<S> {
 }
 
 /// What an error means where the other side did what no WebSocket may, or what this one does not take.
-pub(super) fn breach(error: &io::Error, at: &str) -> Option<Failure> {
+pub fn breach(error: &io::Error, at: &str) -> Option<Failure> {
     let inner = error.get_ref()?;
     let failure = |message: String| Failure::new(Code::WebSocket, Stage::WebSocket, message);
     if let Some(Violation(what)) = inner.downcast_ref() {
@@ -135,15 +135,15 @@ pub(super) fn breach(error: &io::Error, at: &str) -> Option<Failure> {
     )
 }
 
-/// Whether an error is a close for which the other side gave a code: it tells why, and that is no secret hint.
-pub(super) fn close_code(error: &io::Error) -> Option<u16> {
+/// The code with which the other side closed, where it gave one.
+pub fn close_code(error: &io::Error) -> Option<u16> {
     let closed = error.get_ref()?.downcast_ref::<Closed>()?;
     Some(closed.code)
 }
 
 /// How reading ends where the other side has closed with this.
 #[cfg(test)]
-pub(super) fn closed(code: u16, reason: &str) -> io::Error {
+pub fn closed(code: u16, reason: &str) -> io::Error {
     let reason = reason.to_owned();
     Closed { code, reason }.into()
 }

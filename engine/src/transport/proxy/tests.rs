@@ -14,7 +14,7 @@ use crate::{
     deadline::Deadline,
     options::{Options, ProxyOptions},
     testing::{self, Endpoint, options},
-    transport::{Stream, Transport},
+    transport::{Transport, alpn_protocol},
 };
 
 const TARGET: &str = "iot.example:443";
@@ -396,12 +396,12 @@ async fn tls_with_the_endpoint_goes_through_tls_with_the_proxy() {
     let mut hello = [0; 5];
     stream.read_exact(&mut hello).await.unwrap();
     assert_eq!(&hello, b"hello");
-    assert_eq!(stream.alpn_protocol().as_deref(), Some("mqtt"));
+    assert_eq!(alpn_protocol(&stream).as_deref(), Some("mqtt"));
     let (names, request) = told.await.unwrap();
     let wanted = ["localhost", "iot.example"].map(|name| Some(name.to_owned()));
     assert_eq!(names, wanted);
     assert!(request.starts_with("CONNECT iot.example:443 "), "{request}");
-    assert!(matches!(stream, Stream::Tls(_)));
+    assert!(matches!(stream, Either::Left(_)));
 }
 
 #[tokio::test]

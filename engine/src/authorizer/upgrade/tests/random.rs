@@ -47,7 +47,7 @@ fn any_credentials_make_a_target_that_is_valid_and_reads_back() {
             ..signed(&key, &token, "ab+/cw==")
         };
         let percent = target(&credentials, "/mqtt?mine=1");
-        check_path(&percent).unwrap();
+        check_target(&percent).unwrap();
         let (path, query) = percent.split_once('?').unwrap();
         assert_eq!(path, "/mqtt");
         let decode = |text| percent_decode_str(text).decode_utf8().unwrap().into_owned();
@@ -64,7 +64,7 @@ fn any_credentials_make_a_target_that_is_valid_and_reads_back() {
         ];
         assert_eq!(items, owned(&expected), "{percent}");
         credentials.token_encoding = TokenEncoding::Auto;
-        check_path(&target(&credentials, "/mqtt?mine=1")).unwrap();
+        check_target(&target(&credentials, "/mqtt?mine=1")).unwrap();
     }
 }
 
