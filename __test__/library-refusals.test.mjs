@@ -4,7 +4,7 @@ import { createServer } from 'node:net'
 import { after, mock, test } from 'node:test'
 import { startLocalEndpoint } from 'custom-authorizer-local'
 import { connectWithCustomAuthorizer } from '../dist/client.js'
-import { createServerCredentials } from '../local/dist/certificates.js'
+import { createServerCredentials } from '../local/dist/front-door/certificates.js'
 import { passwordAuthorizer, signingAuthorizer } from './support/authorizers.mjs'
 import { startPeer } from './support/scripted-peer.mjs'
 

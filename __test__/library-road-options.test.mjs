@@ -5,7 +5,7 @@ import { connect, createServer } from 'node:net'
 import { after, test } from 'node:test'
 import { inspect } from 'node:util'
 import { connectWithCustomAuthorizer, MqttError } from '../dist/client.js'
-import { createServerCredentials } from '../local/dist/certificates.js'
+import { createServerCredentials } from '../local/dist/front-door/certificates.js'
 
 const accepted = []
 const listener = createServer((socket) => {

@@ -3,7 +3,7 @@ import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { createServerCredentials } from '../local/dist/certificates.js'
+import { createServerCredentials } from '../local/dist/front-door/certificates.js'
 import { runScript } from './support/script.mjs'
 import { startPeer } from './support/scripted-peer.mjs'
 

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { connectWithCustomAuthorizer } from '../dist/client.js'
-import { createServerCredentials } from '../local/dist/certificates.js'
+import { createServerCredentials } from '../local/dist/front-door/certificates.js'
 import { startPeer } from './support/scripted-peer.mjs'
 
 async function start(t, options) {

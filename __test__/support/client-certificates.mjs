@@ -1,5 +1,5 @@
 import { createHash, generateKeyPairSync, randomBytes, sign } from 'node:crypto'
-import * as der from '../../local/dist/der.js'
+import * as der from '../../local/dist/front-door/der.js'
 
 const ECDSA_WITH_SHA256 = der.sequence(der.objectIdentifier('1.2.840.10045.4.3.2'))
 const DAY_MS = 86_400_000

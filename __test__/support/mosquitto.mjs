@@ -5,7 +5,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import { createServerCredentials } from '../../local/dist/certificates.js'
+import { createServerCredentials } from '../../local/dist/front-door/certificates.js'
 
 // Debian keeps it where the path of ordinary users does not look.
 const PATH = `${process.env.PATH}:/usr/sbin:/usr/local/sbin`

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { connect, createServer as createTcpServer } from 'node:net'
 import { createServer as createTlsServer } from 'node:tls'
-import { createServerCredentials } from '../../local/dist/certificates.js'
+import { createServerCredentials } from '../../local/dist/front-door/certificates.js'
 
 /** Reads the head of a request, and gives what came behind it back to the socket. */
 async function readHead(socket) {

@@ -3,7 +3,7 @@ import { createServer as createWebServer } from 'node:https'
 import { createServer } from 'node:tls'
 import mqtt from 'mqtt-packet'
 import { createWebSocketStream, WebSocketServer } from 'ws'
-import { createServerCredentials } from '../../local/dist/certificates.js'
+import { createServerCredentials } from '../../local/dist/front-door/certificates.js'
 import { connectWithCustomAuthorizer } from '../../dist/client.js'
 
 /** A queue that can be awaited: what comes is kept until somebody asks for it. */

@@ -1,6 +1,6 @@
-import type { Profile } from './connection'
+import type { Profile } from './connection/connection'
 import { isObject } from './options'
-import { NOT_AUTHORIZED, type Refusal } from './refusal'
+import { NOT_AUTHORIZED, type Refusal } from './connection/refusal'
 
 /**
  * What AWS does not document, and nobody outside can know. Each member names what the default rests on; a client

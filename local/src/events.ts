@@ -1,8 +1,8 @@
 import { systemClock, type Clock } from './clock'
-import type { FaultActionName, FaultDirection } from './fault'
-import { notify } from './notify'
-import type { Decision } from './policy'
-import type { RefusalStage } from './refusal'
+import type { FaultActionName, FaultDirection } from './faults/fault'
+import { notify } from './handler/notify'
+import type { Decision } from './policy/policy'
+import type { RefusalStage } from './connection/refusal'
 
 /** What happened at the endpoint, in order. No event holds a password, token or signature. */
 export type LocalEvent =

@@ -1,22 +1,29 @@
 export { startLocalEndpoint } from './endpoint'
 export type { LocalEndpoint, LocalEndpointOptions } from './endpoint'
-export type { Authorizer, HandlerInvocation } from './authorizer'
-export type { AuthorizerEvent, AuthorizerProtocol } from './authorizer-event'
-export type { LambdaCallback } from './handler-function'
-export type { LambdaApiFunction } from './lambda-api'
-export type { LambdaContext } from './lambda-context'
-export type { Domain } from './domains'
+export type { Authorizer, HandlerInvocation } from './authorizer/authorizer'
+export type { AuthorizerEvent, AuthorizerProtocol } from './authorizer/authorizer-event'
+export type { LambdaCallback } from './handler/handler-function'
+export type { LambdaApiFunction } from './handler/lambda-api'
+export type { LambdaContext } from './handler/lambda-context'
+export type { Domain } from './front-door/domains'
 export { createManualClock, systemClock } from './clock'
 export type { Clock, ClockTimer, ManualClock } from './clock'
 export type { Choices } from './choices'
-export type { Profile } from './connection'
-export type { ConnectionHandle } from './connection-handle'
+export type { Profile } from './connection/connection'
+export type { ConnectionHandle } from './faults/connection-handle'
 export type { DisconnectReason, FaultApplied, LocalEvent } from './events'
-export type { Fault, FaultAction, FaultActionName, FaultDirection, PacketKind, Redelivery } from './fault'
-export type { FaultHandle, Faults } from './faults'
-export type { Decision, PolicyAction } from './policy'
-export { explainDecision } from './policy'
+export type {
+  Fault,
+  FaultAction,
+  FaultActionName,
+  FaultDirection,
+  PacketKind,
+  Redelivery,
+} from './faults/fault'
+export type { FaultHandle, Faults } from './faults/faults'
+export type { Decision, PolicyAction } from './policy/policy'
+export { explainDecision } from './policy/policy'
 export { IOT_CORE_LIMITS } from './limits'
 export type { Limits } from './limits'
-export type { RefusalStage } from './refusal'
-export type { TestInvocation, TestInvocationResult } from './test-invoke'
+export type { RefusalStage } from './connection/refusal'
+export type { TestInvocation, TestInvocationResult } from './authorizer/test-invoke'

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import answers from '../dist/authorizer-answer.js'
+import answers from '../dist/authorizer/authorizer-answer.js'
 import { allow, document, grant } from './support.mjs'
 
 const { answerWarnings, validateAnswer } = answers

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { X509Certificate } from 'node:crypto'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import certificates from '../dist/certificates.js'
+import certificates from '../dist/front-door/certificates.js'
 import { start } from './support.mjs'
 
 test('the server certificate is signed by the authority and names what was asked for', () => {

@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import { WebSocket } from 'ws'
 import { once } from 'node:events'
 import { startLocalEndpoint } from 'custom-authorizer-local'
-import certificates from '../dist/certificates.js'
+import certificates from '../dist/front-door/certificates.js'
 import { connectMqtt, connectPacket, grant, lastOfType, openRaw, start, unsigned } from './support.mjs'
 
 const NAME = 'x-amz-customauthorizer-name'

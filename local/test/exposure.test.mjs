@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import exposure from '../dist/exposure.js'
+import exposure from '../dist/front-door/exposure.js'
 import { ofType, start } from './support.mjs'
 
 for (const address of ['127.0.0.1', '127.1.2.3', '::1', '::ffff:127.0.0.1']) {

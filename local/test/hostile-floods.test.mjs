@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { connect as connectTcp } from 'node:net'
 import { test } from 'node:test'
 import { generate } from 'mqtt-packet'
-import { Framer } from '../dist/framing.js'
+import { Framer } from '../dist/connection/framing.js'
 import { StoppedClock } from './fault-support.mjs'
 import {
   connectPacket,

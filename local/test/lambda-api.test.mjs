@@ -4,7 +4,7 @@ import { createServer } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import { test } from 'node:test'
 import { startLocalEndpoint } from 'custom-authorizer-local'
-import certificates from '../dist/certificates.js'
+import certificates from '../dist/front-door/certificates.js'
 import { connectPacket, connectRaw, grant, lastOfType, openRaw, start } from './support.mjs'
 
 const answerJson = (response, body, headers = {}, status = 200) => {

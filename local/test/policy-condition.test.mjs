@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import condition from '../dist/policy-condition.js'
+import condition from '../dist/policy/policy-condition.js'
 import { ARN } from './support.mjs'
 
 const VARIABLES = new Map([

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { explainDecision } from 'custom-authorizer-local'
-import policy from '../dist/policy.js'
-import policyDocument from '../dist/policy-document.js'
+import policy from '../dist/policy/policy.js'
+import policyDocument from '../dist/policy/policy-document.js'
 import { allow, ARN, deny, document } from './support.mjs'
 
 const CONTEXT = {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import sessions from '../dist/session.js'
+import sessions from '../dist/broker/session.js'
 import limits from '../dist/limits.js'
 import { connectRaw, lastOfType, publish, start, subscribe } from './support.mjs'
 

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { createPublicKey } from 'node:crypto'
 import { test } from 'node:test'
-import signature from '../dist/signature.js'
-import userName from '../dist/user-name.js'
+import signature from '../dist/authorizer/signature.js'
+import userName from '../dist/authorizer/user-name.js'
 import { createTokenKey } from './support.mjs'
 
 const key = createTokenKey()

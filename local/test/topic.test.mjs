@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import limits from '../dist/limits.js'
-import tree from '../dist/subscription-tree.js'
-import topic from '../dist/topic.js'
+import tree from '../dist/broker/subscription-tree.js'
+import topic from '../dist/broker/topic.js'
 
 const { IOT_CORE_LIMITS } = limits
 const topicProblem = (text) => topic.topicProblem(text, IOT_CORE_LIMITS)

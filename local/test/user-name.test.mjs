@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import userName from '../dist/user-name.js'
+import userName from '../dist/authorizer/user-name.js'
 
 const parse = (text) => {
   const { base, parameters } = userName.parseUserName(text)

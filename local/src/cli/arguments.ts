@@ -1,5 +1,5 @@
 import { parseArgs, type ParseArgsConfig } from 'node:util'
-import type { Authorizer } from '../authorizer'
+import type { Authorizer } from '../authorizer/authorizer'
 import type { LocalEndpointOptions } from '../endpoint'
 import { nearest } from './nearest'
 import { readPublicKey } from './public-key'

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import type { Authorizer } from '../authorizer'
+import type { Authorizer } from '../authorizer/authorizer'
 import type { LocalEndpoint, LocalEndpointOptions } from '../endpoint'
 import type { Paint } from './paint'
 

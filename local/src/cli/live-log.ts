@@ -1,4 +1,4 @@
-import type { HandlerInvocation } from '../authorizer'
+import type { HandlerInvocation } from '../authorizer/authorizer'
 import type { LocalEvent } from '../events'
 import { readEvent, type Reading } from './log-format'
 import { showInvocation } from './mask'

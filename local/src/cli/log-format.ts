@@ -1,6 +1,6 @@
 import type { LocalEvent } from '../events'
 import { isObject } from '../options'
-import { explainDecision, type Decision } from '../policy'
+import { explainDecision, type Decision } from '../policy/policy'
 import type { Tone } from './paint'
 
 /** How an event reads: one line, and what belongs below it. */

@@ -1,6 +1,6 @@
-import type { HandlerInvocation } from '../authorizer'
-import type { AuthorizerEvent } from '../authorizer-event'
-import { concealSecrets, isPlainHeader, maskParameters } from '../secrets'
+import type { HandlerInvocation } from '../authorizer/authorizer'
+import type { AuthorizerEvent } from '../authorizer/authorizer-event'
+import { concealSecrets, isPlainHeader, maskParameters } from '../authorizer/secrets'
 
 const MASK = '***'
 
