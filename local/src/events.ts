@@ -79,6 +79,7 @@ export interface Connected extends EventBase {
   type: 'connected'
   clientId: string
   protocolVersion: 3 | 5
+  transport: 'tls' | 'websocket'
   serverName?: string
   authorizerName: string
   principalId: string

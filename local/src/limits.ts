@@ -27,7 +27,7 @@ export interface Limits {
    * those of the client are discarded without PUBACK; those to it are discarded (QoS 0) or wait (QoS 1).
    */
   publishesPerSecond: number
-  /** From the client; beyond it reading pauses. */
+  /** Both directions together; what is beyond them waits. */
   bytesPerSecond: number
   /** A QoS 1 message without PUBACK is sent again after this time, and again. AWS names no figure. */
   redeliverAfterMs: number

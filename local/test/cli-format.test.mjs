@@ -23,11 +23,20 @@ test('an event of a type without words of its own is shown with all its members'
 })
 
 test('a decision in such an event is put into words', () => {
-  const { details } = readEvent({ ...base, type: 'refreshed', decision })
+  const { details } = readEvent({ ...base, type: 'something-new', decision })
   assert.match(
     details[0],
     /^decision: iot:Connect on arn:x is allowed by policyDocuments\[0\]\.Statement\[2\]/,
   )
+})
+
+test('a refresh tells who was asked and what the new policy says', () => {
+  const event = { authorizerName: 'A', principalId: 'p', refreshAfterInSeconds: 300, decision }
+  assert.deepEqual(readEvent({ ...base, type: 'refreshed', ...event }), {
+    tone: 'good',
+    line: 'authorizer A was asked again: principal p',
+    details: ['iot:Connect on arn:x is allowed by policyDocuments[0].Statement[2]', 'refresh after 300 s'],
+  })
 })
 
 test('a member that a known type has no words for is shown too', () => {

@@ -18,7 +18,7 @@ test('an accepted connection: what the handler got and answered, and which state
   const { cli } = await startWith(t, moduleThatAnswers(grant()))
   await connectTo(t, cli, { password: 'sesame' })
   await cli.until(
-    /#1 +device-1 +connection accepted: MQTT 5, principal tester, new session\n +iot:Connect on .* is allowed by policyDocuments\[0\]\.Statement\[0\]/,
+    /#1 +device-1 +connection accepted: MQTT 5 over TLS, principal tester, new session\n +iot:Connect on .* is allowed by policyDocuments\[0\]\.Statement\[0\]/,
   )
   assert.match(cli.out.stdout, /#1 +device-1 +authorizer A is called with\n +\{\n[^]*"password": "c2VzYW1l"/)
   assert.match(cli.out.stdout, /#1 +device-1 +authorizer A answers\n +\{\n +"isAuthenticated": true/)

@@ -11,6 +11,7 @@ import {
   publish,
   start,
   subscribe,
+  untilEvent,
 } from './support.mjs'
 
 async function startPaced(t, limits) {
@@ -130,34 +131,70 @@ test('QoS 1 messages to a client beyond the rate come when there is room', async
   assert.deepEqual(payloads(await arrived(reader)), ['4', '5'])
 })
 
-test('a client beyond its bytes a second is read on only when they are due', async (t) => {
+test('a client beyond its bytes a second is answered and read on only when they are due', async (t) => {
   const { clock, endpoint } = await startPaced(t, { bytesPerSecond: 1000 })
   const client = await connectRaw(t, endpoint)
-  const puback = await client.ask(publish('a', Buffer.alloc(3000), { qos: 1, messageId: 1 }))
-  assert.equal(puback.cmd, 'puback')
+  client.send(publish('a', Buffer.alloc(3000), { qos: 1, messageId: 1 }))
+  client.send({ cmd: 'pingreq' })
   let answered = false
-  const pingresp = client.ask({ cmd: 'pingreq' }).then((packet) => (answered = packet.cmd))
+  const puback = client.next().then((packet) => (answered = packet.cmd))
   // Long enough for the answer if there were one: another client has several round trips meanwhile.
   const other = await connectRaw(t, endpoint, { clientId: 'other' })
   for (let n = 0; n < 3; n++) await other.ask({ cmd: 'pingreq' })
   assert.equal(answered, false)
   await clock.advance(3000)
-  assert.equal(await pingresp, 'pingresp')
+  assert.equal(await puback, 'puback')
+  assert.equal((await client.next()).cmd, 'pingresp')
 })
 
 /** Makes a CONNECT of some 3,000 bytes. */
 const LARGE_WILL = { topic: 'a', payload: Buffer.alloc(3000), qos: 0, retain: false }
 
-test('a CONNECT beyond its bytes a second still holds back what follows when it is accepted', async (t) => {
+test('a CONNECT beyond its bytes a second holds back its answer and what follows', async (t) => {
   const { clock, endpoint } = await startPaced(t, { bytesPerSecond: 1000 })
-  const client = await connectRaw(t, endpoint, { will: LARGE_WILL })
+  const client = await openRaw(t, endpoint)
+  client.send(connectPacket(5, { will: LARGE_WILL }))
+  client.send({ cmd: 'pingreq' })
   let answered = false
-  const pingresp = client.ask({ cmd: 'pingreq' }).then((packet) => (answered = packet.cmd))
+  const connack = client.next().then((packet) => (answered = packet.cmd))
   const other = await connectRaw(t, endpoint, { clientId: 'other' })
   for (let n = 0; n < 3; n++) await other.ask({ cmd: 'pingreq' })
   assert.equal(answered, false)
   await clock.advance(3000)
-  assert.equal(await pingresp, 'pingresp')
+  assert.equal(await connack, 'connack')
+  assert.equal((await client.next()).cmd, 'pingresp')
+})
+
+test('a message to a client beyond its bytes a second comes when it is due, QoS 0 too', async (t) => {
+  const { clock, endpoint } = await startPaced(t, { bytesPerSecond: 1000 })
+  const reader = await connectRaw(t, endpoint, { clientId: 'reader' })
+  await subscribe(reader, 't', { qos: 0 })
+  for (const [name, payload] of [
+    ['first', Buffer.alloc(500)],
+    ['second', Buffer.alloc(500)],
+    ['third', 'x'],
+  ]) {
+    const publisher = await connectRaw(t, endpoint, { clientId: name })
+    await publisher.ask(publish('t', payload, { qos: 1, messageId: 1 }))
+  }
+  for (let n = 0; n < 2; n++) assert.equal((await reader.next()).payload.length, 500)
+  const other = await connectRaw(t, endpoint, { clientId: 'other' })
+  let arrivedEarly = false
+  const third = reader.next().then(({ payload }) => (arrivedEarly = String(payload)))
+  for (let n = 0; n < 3; n++) await other.ask({ cmd: 'pingreq' })
+  assert.equal(arrivedEarly, false)
+  await clock.advance(1000)
+  assert.equal(await third, 'x')
+})
+
+test('a client beyond its bytes a second is told at once why its connection ends', async (t) => {
+  const { endpoint } = await startPaced(t, { bytesPerSecond: 1000 })
+  const client = await connectRaw(t, endpoint)
+  client.send(publish('a', Buffer.alloc(3000), { qos: 1, messageId: 1 }))
+  await untilEvent(endpoint, 'publish')
+  endpoint.connections[0].disconnect(0x98)
+  assert.equal((await client.next()).cmd, 'puback')
+  assert.equal((await client.next()).reasonCode, 0x98)
 })
 
 test('bytes that are due again hand out no packet while the authorizer is thinking', async (t) => {

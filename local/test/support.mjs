@@ -159,6 +159,15 @@ export const publish = (topic, payload = 'x', fields = {}) => ({
 export const ofType = (endpoint, type) => endpoint.events.filter((event) => event.type === type)
 export const lastOfType = (endpoint, type) => ofType(endpoint, type).at(-1)
 
+/** The last event of this type, once there is one. */
+export async function untilEvent(endpoint, type) {
+  for (;;) {
+    const event = lastOfType(endpoint, type)
+    if (event) return event
+    await new Promise(setImmediate)
+  }
+}
+
 export function createTokenKey(modulusLength = 2048) {
   const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength })
   return {

@@ -17,6 +17,7 @@ import {
   start,
   subscribe,
   unsigned,
+  untilEvent,
 } from './support.mjs'
 
 const key = createTokenKey()
@@ -67,14 +68,6 @@ async function connectMqttJs(t, endpoint, { path = '/mqtt', ...options } = {}) {
   })
   t.after(() => client.endAsync(true))
   return client
-}
-
-async function untilEvent(endpoint, type) {
-  for (;;) {
-    const event = lastOfType(endpoint, type)
-    if (event) return event
-    await new Promise(setImmediate)
-  }
 }
 
 // Credentials and the event, by a client that nobody here wrote
@@ -227,6 +220,12 @@ test('either subprotocol is echoed, the first one offered that is known', async 
     const { webSocket } = await openWebSocket(t, endpoint, { protocols })
     assert.equal(webSocket.protocol, chosen)
   }
+})
+
+test('the event of an accepted connection tells the transport', async (t) => {
+  const endpoint = await start(t)
+  await connectMqttJs(t, endpoint)
+  assert.equal(lastOfType(endpoint, 'connected').transport, 'websocket')
 })
 
 test('ALPN http/1.1 is as good as none', async (t) => {

@@ -51,15 +51,22 @@ const FORMATS: Formats = {
   connected: (event) => ({
     tone: 'good',
     line:
-      `connection accepted: MQTT ${event.protocolVersion === 3 ? '3.1.1' : '5'}, ` +
+      `connection accepted: MQTT ${event.protocolVersion === 3 ? '3.1.1' : '5'} over ` +
+      `${event.transport === 'tls' ? 'TLS' : 'WebSocket'}, ` +
       `principal ${event.principalId}, ${event.sessionPresent ? 'session resumed' : 'new session'}`,
     details: [
       explainDecision(event.decision),
+      event.willDecision && `Will: ${explainDecision(event.willDecision)}`,
       `authorizer ${event.authorizerName}, server name ${event.serverName ?? 'none'}, ` +
         `clean ${event.protocolVersion === 3 ? 'session' : 'start'} ${event.cleanStart}`,
       `keep-alive ${event.keepAliveSeconds} s, session kept for ${event.sessionExpirySeconds} s, ` +
         `refresh after ${event.refreshAfterInSeconds} s, disconnect after ${event.disconnectAfterInSeconds} s`,
     ],
+  }),
+  refreshed: ({ authorizerName, principalId, refreshAfterInSeconds, decision }) => ({
+    tone: decision.allowed ? 'good' : 'bad',
+    line: `authorizer ${authorizerName} was asked again: principal ${principalId}`,
+    details: [explainDecision(decision), `refresh after ${refreshAfterInSeconds} s`],
   }),
   publish: ({ topic, qos, bytes, retain, allowed, decision, problem }) =>
     judged(
@@ -76,8 +83,12 @@ const FORMATS: Formats = {
       problem,
     ),
   unsubscribe: ({ filter }) => ({ tone: 'plain', line: `unsubscribe ${filter}` }),
-  receive: ({ topic, qos, bytes, allowed, decision }) =>
-    judged(`receive ${topic} (QoS ${qos}, ${bytes} bytes)`, allowed, decision),
+  receive: ({ topic, qos, bytes, redelivery, allowed, decision }) =>
+    judged(
+      `receive ${topic} (QoS ${qos}, ${bytes} bytes${redelivery ? ', sent again' : ''})`,
+      allowed,
+      decision,
+    ),
   dropped: ({ topic, qos, reason }) => ({
     tone: 'warning',
     line: `message lost: ${topic} (QoS ${qos}): ${reason}`,

@@ -27,11 +27,11 @@ import {
   SESSION_TAKEN_OVER,
   UNSPECIFIED_ERROR,
 } from './protocol-error'
-import { ReadingPace } from './reading-pace'
 import { Refusal } from './refusal'
 import { RequestHandler } from './request-handler'
 import type { Session } from '../broker/session'
 import { StreamEnd } from '../front-door/stream-end'
+import { Throughput } from './throughput'
 import { TokenBucket } from './token-bucket'
 
 /** How IoT Core itself refuses, or with a reason wherever the protocol has room for one. */
@@ -61,7 +61,7 @@ export class Connection implements PacketListener {
   #state: 'awaiting-connect' | 'authorizing' | 'open' | 'closed' = 'awaiting-connect'
   /** Until CONNECT is complete the time limit for it; afterwards keep-alive. */
   #timer: ClockTimer
-  readonly #pace: ReadingPace
+  readonly #throughput: Throughput
   #request: ConnectRequest | undefined
   #session: Session | undefined
   #grantLife: GrantLife | undefined
@@ -76,7 +76,7 @@ export class Connection implements PacketListener {
       this.#refuse(new Refusal('connect', 'connect-timeout', `no CONNECT within ${connectTimeoutMs} ms`))
     }, origin.connectWithinMs ?? connectTimeoutMs)
     this.#stream = new FaultStream(stream, origin, services, this)
-    this.#pace = new ReadingPace(stream, this.#stream, services.clock, services.limits.bytesPerSecond)
+    this.#throughput = new Throughput(stream, this.#stream, services.clock, services.limits.bytesPerSecond)
   }
 
   /** The endpoint closes. */
@@ -111,6 +111,10 @@ export class Connection implements PacketListener {
 
   onDrain(): void {
     this.#session?.pump()
+  }
+
+  onWrite(bytes: number): void {
+    this.#throughput.carried(bytes)
   }
 
   onClose(error: Error | undefined): void {
@@ -229,11 +233,12 @@ export class Connection implements PacketListener {
     grantLife.begin()
     this.#watchKeepAlive()
     const { principalId, disconnectAfterInSeconds, refreshAfterInSeconds } = grant
-    const { serverName } = this.#origin
+    const { serverName, http } = this.#origin
     this.#record({
       type: 'connected',
       clientId,
       protocolVersion,
+      transport: http === undefined ? 'tls' : 'websocket',
       ...(serverName !== undefined && { serverName }),
       authorizerName,
       principalId,
@@ -334,7 +339,7 @@ export class Connection implements PacketListener {
 
   #stopTimers(): void {
     this.#timer.cancel()
-    this.#pace.stop()
+    this.#throughput.stop()
     this.#grantLife?.stop()
     this.#outlet?.close()
   }

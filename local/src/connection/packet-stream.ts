@@ -13,6 +13,8 @@ export interface PacketListener {
   onClose(error: Error | undefined): void
   /** So many bytes came in. */
   onRead?(bytes: number): void
+  /** So many bytes went out. */
+  onWrite?(bytes: number): void
 }
 
 /** Output beyond this stops reading from the same client, so that a flood of requests is not answered into memory. */
@@ -33,6 +35,7 @@ export class PacketStream {
   #outputBytes = 0
   #flushing = false
   #holds = 0
+  #outputHolds = 0
   #ended = false
   #finished = false
   #parsing = false
@@ -86,6 +89,17 @@ export class PacketStream {
     this.#holds--
     this.#parse()
     this.#regulate()
+  }
+
+  /** Keeps what is sent until `releaseOutput`, once for each `holdOutput`; an end does not wait. */
+  holdOutput(): void {
+    this.#outputHolds++
+  }
+
+  releaseOutput(): void {
+    this.#outputHolds--
+    this.#flush()
+    if (!this.congested) this.#onDrain()
   }
 
   /** False if the packet is larger than the peer takes; then it was not sent. */
@@ -144,25 +158,16 @@ export class PacketStream {
 
   /** While writing is stopped: sends at most so many bytes of what was kept; returns how many. */
   writeSome(atMost: number): number {
-    let left = atMost
-    while (left > 0 && this.#output.length > 0) {
-      const head = this.#output[0]!
-      const part = head.subarray(0, left)
-      if (part.length === head.length) this.#output.shift()
-      else this.#output[0] = head.subarray(left)
-      left -= part.length
-      if (this.#stream.writable) this.#stream.write(part)
-    }
-    this.#outputBytes -= atMost - left
+    const written = this.#write(atMost)
     if (this.#ended && this.#outputBytes === 0) this.#finish()
     else this.#regulate()
-    return atMost - left
+    return written
   }
 
   #finish(): void {
     if (this.#finished) return
     this.#finished = true
-    this.#flush()
+    this.#write(Infinity)
     endQuietly(this.#stream)
   }
 
@@ -212,14 +217,29 @@ export class PacketStream {
     this.#parser.on('error', (error: Error) => (this.#parseError = error))
   }
 
+  /** In slices, between which the output may be held. */
   #flush(): void {
     this.#flushing = false
-    if (this.#outputBytes === 0 || !this.#writing) return
-    const output = this.#output
-    const bytes = output.length === 1 ? output[0]! : Buffer.concat(output, this.#outputBytes)
-    this.#output = []
-    this.#outputBytes = 0
+    while (this.#outputBytes > 0 && this.#writing && this.#outputHolds === 0) this.#write(FLUSH_BYTES)
+  }
+
+  #write(atMost: number): number {
+    const slice: Buffer[] = []
+    let left = atMost
+    while (left > 0 && this.#output.length > 0) {
+      const head = this.#output[0]!
+      const part = head.length <= left ? head : head.subarray(0, left)
+      if (part === head) this.#output.shift()
+      else this.#output[0] = head.subarray(left)
+      slice.push(part)
+      left -= part.length
+    }
+    if (slice.length === 0) return 0
+    const bytes = slice.length === 1 ? slice[0]! : Buffer.concat(slice)
+    this.#outputBytes -= bytes.length
     if (this.#stream.writable) this.#stream.write(bytes)
+    this.#listener.onWrite?.(bytes.length)
+    return bytes.length
   }
 
   #onDrain(): void {

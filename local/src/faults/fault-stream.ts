@@ -111,6 +111,14 @@ export class FaultStream implements PacketListener {
     this.#regulate()
   }
 
+  holdOutput(): void {
+    this.#stream.holdOutput()
+  }
+
+  releaseOutput(): void {
+    this.#stream.releaseOutput()
+  }
+
   send(packet: Packet, maximumPacketSize = Infinity): boolean {
     if (this.#ended) return true
     const bytes = this.#stream.encode(packet)
@@ -231,6 +239,10 @@ export class FaultStream implements PacketListener {
     if (throttle === undefined) return
     throttle.rest(bytes)
     this.#stream.setReading(false)
+  }
+
+  onWrite(bytes: number): void {
+    this.#listener.onWrite?.(bytes)
   }
 
   onClose(error: Error | undefined): void {

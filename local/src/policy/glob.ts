@@ -35,7 +35,15 @@ export function substitute(text: string, variables: Variables): string | undefin
 
 /** Whether every variable in `text` has a value. */
 export const hasValues = (text: string, variables: Variables): boolean =>
-  substitute(text, variables) !== undefined
+  unresolvedVariable(text, variables) === undefined
+
+/** The first variable in `text` that has no value. */
+export function unresolvedVariable(text: string, variables: Variables): string | undefined {
+  for (const { variable } of split(text)) {
+    if (variable !== undefined && valueOf(variable, variables) === undefined) return variable
+  }
+  return undefined
+}
 
 /** Like `split`, but the separator in the name of a variable, `${iot:ClientId}`, divides nothing. */
 export function splitOutsideVariables(text: string, separator: string): string[] {

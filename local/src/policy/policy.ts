@@ -1,5 +1,6 @@
 import { compileGlob, matchesGlob, type Glob, type Variables } from './glob'
 import { conditionHolds, isResolved, type Condition, type ConditionContext } from './policy-condition'
+import { explainNearMiss, type NamedStatement } from './near-miss'
 import type { Patterns, PolicyDocument, Statement } from './policy-document'
 
 export type PolicyAction =
@@ -13,7 +14,15 @@ export interface Decision {
   /** `implicit-deny`: no statement allows it. An explicit deny wins over every allow. */
   reason: 'allow' | 'explicit-deny' | 'implicit-deny'
   /** The statement that decided; missing for an implicit deny. */
-  statement?: { document: number; index: number; sid?: string }
+  statement?: StatementId
+  /** For an implicit deny: the statement that comes nearest, and what it lacks. */
+  hint?: string
+}
+
+export interface StatementId {
+  document: number
+  index: number
+  sid?: string
 }
 
 /** What policy variables and conditions are resolved from. */
@@ -33,6 +42,7 @@ export class Policy {
   readonly #variables: Variables
   readonly #conditions: ConditionContext
   readonly #connectConditions: ConditionContext
+  readonly #documents: readonly PolicyDocument[]
   readonly #statements: CompiledStatement[]
   // The same few topics come again and again. Bounded, because a client chooses its topics.
   readonly #cache = new Map<string, Decision>()
@@ -55,6 +65,7 @@ export class Policy {
         ? []
         : [['iot:lastwilltopic', [`${this.#arnPrefix}topic/${willTopic}`]] as const]),
     ])
+    this.#documents = documents
     this.#statements = documents.flatMap((document, index) =>
       document.statements
         .map((statement, position) => this.#compile(statement, index, position))
@@ -85,14 +96,15 @@ export class Policy {
     const key = `${action} ${name}`
     let decision = this.#cache.get(key)
     if (decision === undefined) {
-      decision = this.#evaluate(action, this.#arnPrefix + name)
+      decision = this.#evaluate(action, name)
       if (this.#cache.size >= 256) this.#cache.clear()
       this.#cache.set(key, decision)
     }
     return decision
   }
 
-  #evaluate(action: PolicyAction, resource: string): Decision {
+  #evaluate(action: PolicyAction, resourceName: string): Decision {
+    const resource = this.#arnPrefix + resourceName
     const conditions = action === 'iot:Connect' ? this.#connectConditions : this.#conditions
     let allow: CompiledStatement | undefined
     for (const statement of this.#statements) {
@@ -103,9 +115,16 @@ export class Policy {
       }
       allow = statement
     }
-    return allow === undefined
-      ? { allowed: false, action, resource, reason: 'implicit-deny' }
-      : { allowed: true, action, resource, reason: 'allow', statement: allow.id }
+    if (allow !== undefined) return { allowed: true, action, resource, reason: 'allow', statement: allow.id }
+    const request = { action, arnPrefix: this.#arnPrefix, resourceName, variables: this.#variables }
+    const hint = explainNearMiss(this.#namedStatements(), request)
+    return { allowed: false, action, resource, reason: 'implicit-deny', hint }
+  }
+
+  #namedStatements(): NamedStatement[] {
+    return this.#documents.flatMap(({ statements }, document) =>
+      statements.map((statement, index) => ({ name: nameStatement({ document, index }), statement })),
+    )
   }
 
   #applies(
@@ -138,17 +157,20 @@ export class Policy {
 }
 
 /** One line for people: which statement decided, or that none did. */
-export function explainDecision({ allowed, action, resource, reason, statement }: Decision): string {
+export function explainDecision({ allowed, action, resource, reason, statement, hint }: Decision): string {
   const verdict = `${action} on ${resource} is ${allowed ? 'allowed' : 'denied'}`
-  if (statement === undefined) return `${verdict}: no statement allows it`
+  if (statement === undefined) {
+    return `${verdict}: no statement allows it${hint === undefined ? '' : `; ${hint}`}`
+  }
   const sid = statement.sid === undefined ? '' : ` ("${statement.sid}")`
-  return `${verdict} by policyDocuments[${statement.document}].Statement[${statement.index}]${sid}${
-    reason === 'explicit-deny' ? ', an explicit Deny' : ''
-  }`
+  return `${verdict} by ${nameStatement(statement)}${sid}${reason === 'explicit-deny' ? ', an explicit Deny' : ''}`
 }
 
+const nameStatement = ({ document, index }: StatementId): string =>
+  `policyDocuments[${document}].Statement[${index}]`
+
 interface CompiledStatement {
-  id: NonNullable<Decision['statement']>
+  id: StatementId
   effect: 'Allow' | 'Deny'
   action: CompiledPatterns
   resource: CompiledPatterns
