@@ -5,7 +5,17 @@ import { WebSocket } from 'ws'
 import { once } from 'node:events'
 import { startLocalEndpoint } from 'custom-authorizer-local'
 import certificates from '../dist/front-door/certificates.js'
-import { connectMqtt, connectPacket, grant, lastOfType, openRaw, start, unsigned } from './support.mjs'
+import {
+  allow,
+  ARN,
+  connectMqtt,
+  connectPacket,
+  grant,
+  lastOfType,
+  openRaw,
+  start,
+  unsigned,
+} from './support.mjs'
 
 const NAME = 'x-amz-customauthorizer-name'
 const authorizers = { Account: unsigned(), Fleet: unsigned(), Other: unsigned() }
@@ -118,6 +128,16 @@ test('MQTT_WSS serves WebSocket alone', async (t) => {
   await once(webSocket, 'open')
 })
 
+test('a domain that is DISABLED turns everybody away, over WebSocket too', async (t) => {
+  const domains = { localhost: { domainConfigurationStatus: 'DISABLED' } }
+  const endpoint = await start(t, { domains })
+  assert.equal(await connectTo(t, endpoint, 'localhost'), undefined)
+  assert.equal(refusedBy(endpoint), 'domain-disabled')
+  const webSocket = new WebSocket(`wss://localhost:${endpoint.port}/mqtt`, 'mqtt', { ca: endpoint.ca })
+  assert.match((await once(webSocket, 'error'))[0].message, /403/)
+  assert.equal(endpoint.invocations.length, 0)
+})
+
 // Client certificates
 
 const { cert, key } = certificates.createServerCredentials(['device'])
@@ -173,6 +193,21 @@ test('CUSTOM_AUTH_X509 takes an answer without policy documents, which then allo
   assert.equal(refusedBy(endpoint), 'connect-denied')
 })
 
+test('CUSTOM_AUTH_X509 gives values to the policy variables and condition keys of the certificate', async (t) => {
+  const statements = [
+    {
+      ...allow('iot:Connect', `${ARN}:client/\${iot:Certificate.Subject.CommonName}`),
+      Condition: { StringEquals: { 'iot:CertificateId': certificateId } },
+    },
+  ]
+  const answer = ({ protocolData: { tls } }) => ({ ...grant(...statements), principalId: tls.principalId })
+  const endpoint = await start(t, byCertificate(answer))
+  const connect = async (clientId) =>
+    (await openRaw(t, endpoint, { cert, key })).ask(connectPacket(5, { clientId }))
+  assert.equal((await connect('device')).reasonCode, 0)
+  assert.equal((await connect('other')).reasonCode, 0x87)
+})
+
 test('CUSTOM_AUTH_X509 is not for WebSocket', async (t) => {
   const endpoint = await start(t, byCertificate())
   const webSocket = new WebSocket(`wss://localhost:${endpoint.port}/mqtt`, 'mqtt', {
@@ -212,6 +247,11 @@ for (const [what, domain, message] of [
     'with a wrong applicationProtocol',
     { applicationProtocol: 'HTTPS' },
     /"SECURE_MQTT", "MQTT_WSS" or "DEFAULT"/,
+  ],
+  [
+    'with a wrong domainConfigurationStatus',
+    { domainConfigurationStatus: 'OFF' },
+    /must be "ENABLED" or "DISABLED"/,
   ],
   [
     'with X.509 and no default',

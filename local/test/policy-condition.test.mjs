@@ -145,3 +145,15 @@ test('an operator or a key that does not exist is refused, with the place', () =
   assert.equal(pathOf('ForAnyValue:Null', 'true'), '.Condition.ForAnyValue:Null')
   assert.equal(pathOf('StringEquals', 'x', 'aws:Nothing'), '.Condition.StringEquals["aws:Nothing"]')
 })
+
+test('keys of things and certificates are known, and without a certificate have no value', () => {
+  for (const key of [
+    'iot:Connection.Thing.IsAttached',
+    'iot:Connection.Thing.Attributes[envType]',
+    'iot:CertificateId',
+    'iot:Certificate.Subject.CommonName.0',
+  ]) {
+    const [parsed] = condition.parseConditions({ Bool: { [key]: 'true' } }, '.Condition')
+    assert.equal(condition.conditionHolds(parsed, new Map(), VARIABLES), false, key)
+  }
+})

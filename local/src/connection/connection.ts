@@ -192,6 +192,7 @@ export class Connection implements PacketListener {
       ...this.#services,
       request,
       sourceIp: this.#origin.remoteAddress,
+      certificate: this.#origin.certificate,
       authenticate,
       end: (reason, message, reasonCode) => this.#close(reason, message, reasonCode),
       failUnexpectedly: (error) => this.#failUnexpectedly(error),

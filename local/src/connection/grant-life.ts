@@ -1,4 +1,5 @@
 import type { Authenticated } from '../authorizer/authorizer'
+import type { ClientCertificate } from '../authorizer/authorizer-event'
 import type { Choices } from '../choices'
 import type { Clock, ClockTimer } from '../clock'
 import type { ConnectRequest } from './connect-request'
@@ -15,6 +16,7 @@ export interface GrantHolder {
   readonly accountId: string
   readonly request: ConnectRequest
   readonly sourceIp: string
+  readonly certificate: ClientCertificate | undefined
   /** Asks the authorizer with what CONNECT brought; rejects with a Refusal. */
   authenticate(): Promise<Authenticated>
   end(reason: DisconnectReason, message: string, reasonCode?: number): void
@@ -34,7 +36,7 @@ export class GrantLife {
   #over = false
 
   constructor({ authorizerName, grant }: Authenticated, holder: GrantHolder) {
-    const { region, accountId, sourceIp, request } = holder
+    const { region, accountId, sourceIp, certificate, request } = holder
     const { clientId, protocolVersion, cleanStart, sessionExpirySeconds, will } = request
     this.#holder = holder
     this.#authorizerName = authorizerName
@@ -45,6 +47,7 @@ export class GrantLife {
       sourceIp,
       persistent: protocolVersion === 3 ? !cleanStart : sessionExpirySeconds > 0,
       ...(will !== undefined && { willTopic: will.topic }),
+      ...(certificate !== undefined && { certificate }),
     }
     this.#grant = grant
     this.#policy = new Policy(grant.policyDocuments, this.#policyContext)

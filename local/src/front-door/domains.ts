@@ -10,6 +10,8 @@ export interface Domain {
   authenticationType?: 'CUSTOM_AUTH' | 'CUSTOM_AUTH_X509'
   /** `DEFAULT` lets ALPN decide; with `SECURE_MQTT` a client need not offer ALPN. */
   applicationProtocol?: 'SECURE_MQTT' | 'MQTT_WSS' | 'DEFAULT'
+  /** `DISABLED` turns everybody away. */
+  domainConfigurationStatus?: 'ENABLED' | 'DISABLED'
 }
 
 /** The server names (SNI) that an endpoint answers to, with the settings of each. */
@@ -53,8 +55,13 @@ export function checkDomains(
     check(isObject(domain), 'must be an object')
     const unknown = Object.keys(domain as object).find((member) => !MEMBERS.includes(member))
     check(unknown === undefined, `there is no member "${unknown}"; the members are: ${MEMBERS.join(', ')}`)
-    const { defaultAuthorizer, allowAuthorizerOverride, authenticationType, applicationProtocol } =
-      domain as Domain
+    const {
+      defaultAuthorizer,
+      allowAuthorizerOverride,
+      authenticationType,
+      applicationProtocol,
+      domainConfigurationStatus,
+    } = domain as Domain
     check(
       defaultAuthorizer === undefined || authorizerNames.includes(defaultAuthorizer),
       `defaultAuthorizer: there is no authorizer "${defaultAuthorizer}"`,
@@ -75,6 +82,10 @@ export function checkDomains(
       [undefined, 'SECURE_MQTT', 'MQTT_WSS', 'DEFAULT'].includes(applicationProtocol),
       'applicationProtocol must be "SECURE_MQTT", "MQTT_WSS" or "DEFAULT"',
     )
+    check(
+      [undefined, 'ENABLED', 'DISABLED'].includes(domainConfigurationStatus),
+      'domainConfigurationStatus must be "ENABLED" or "DISABLED"',
+    )
     if (authenticationType !== 'CUSTOM_AUTH_X509') continue
     check(defaultAuthorizer !== undefined, 'CUSTOM_AUTH_X509 needs a defaultAuthorizer')
     check(
@@ -84,4 +95,10 @@ export function checkDomains(
   }
 }
 
-const MEMBERS = ['defaultAuthorizer', 'allowAuthorizerOverride', 'authenticationType', 'applicationProtocol']
+const MEMBERS = [
+  'defaultAuthorizer',
+  'allowAuthorizerOverride',
+  'authenticationType',
+  'applicationProtocol',
+  'domainConfigurationStatus',
+]

@@ -109,6 +109,9 @@ function judgeServerName(
     const message = `the server name "${serverName}" (SNI) is none of this endpoint's: ${names.join(', ')}`
     return refuse('server-name-unknown', message)
   }
+  if (domain.domainConfigurationStatus === 'DISABLED') {
+    return refuse('domain-disabled', `the domain configuration of "${serverName}" is DISABLED`)
+  }
   return undefined
 }
 

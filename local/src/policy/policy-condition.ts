@@ -1,3 +1,4 @@
+import { isCertificateKey } from './certificate-variables'
 import { OPERATORS, type Operator } from './policy-operator'
 import { object, PolicyError, strings } from './policy-syntax'
 import { hasValues, type Variables } from './glob'
@@ -16,8 +17,10 @@ export interface Condition {
 /** The values of a request by lower-case condition key. */
 export type ConditionContext = ReadonlyMap<string, readonly string[]>
 
-/** Those that the guide shows in IoT policies. */
-const KEYS = ['iot:ConnectAttributes', 'iot:LastWillTopic', 'aws:SourceIp']
+/** Those that the guide shows in IoT policies, beside those of certificates and things. */
+const KEYS = ['iot:ClientId', 'iot:ConnectAttributes', 'iot:LastWillTopic', 'aws:SourceIp']
+/** Of no connection here has one a value: no certificate and no client has a thing. */
+const THING_KEY = /^iot:Connection\.Thing\.(ThingName|ThingTypeName|IsAttached|Attributes\[[^\]]+\])$/i
 
 /** Refuses what it could not judge: a condition that were skipped would grant or deny too much. */
 export function parseConditions(value: unknown, path: string): Condition[] {
@@ -33,7 +36,7 @@ export function parseConditions(value: unknown, path: string): Condition[] {
     }
     return Object.entries(object(block, here)).map(([key, given]): Condition => {
       const place = `${here}["${key}"]`
-      if (!KEYS.some((one) => one.toLowerCase() === key.toLowerCase())) {
+      if (!isKnown(key)) {
         throw new PolicyError(
           place,
           `is not a condition key that the local endpoint knows (${KEYS.join(', ')})`,
@@ -78,6 +81,9 @@ export function conditionHolds(
 
 /** `Null` asks whether the key is there, and so takes the values that Bool takes. */
 const operatorOf = (name: string): Operator => OPERATORS[name === 'Null' ? 'Bool' : name]!
+
+const isKnown = (key: string): boolean =>
+  KEYS.some((one) => one.toLowerCase() === key.toLowerCase()) || THING_KEY.test(key) || isCertificateKey(key)
 
 /** Numbers and booleans may stand in a policy without quotation marks. */
 function asText(value: unknown): unknown {

@@ -1,3 +1,5 @@
+import type { ClientCertificate } from '../authorizer/authorizer-event'
+import { certificateVariables } from './certificate-variables'
 import { compileGlob, matchesGlob, type Glob, type Variables } from './glob'
 import { conditionHolds, isResolved, type Condition, type ConditionContext } from './policy-condition'
 import { explainNearMiss, type NamedStatement } from './near-miss'
@@ -33,6 +35,8 @@ export interface PolicyContext {
   sourceIp: string
   persistent: boolean
   willTopic?: string
+  /** On a domain with CUSTOM_AUTH_X509. */
+  certificate?: ClientCertificate
 }
 
 /** The permissions of one connection. */
@@ -48,15 +52,16 @@ export class Policy {
   readonly #cache = new Map<string, Decision>()
 
   constructor(documents: readonly PolicyDocument[], context: PolicyContext) {
-    const { region, accountId, clientId, persistent, willTopic } = context
+    const { region, accountId, clientId, persistent, willTopic, certificate } = context
     const sourceIp = context.sourceIp.replace(/^::ffff:(?=\d+\.)/i, '') // IPv4 on a socket for both
     this.#context = context
     this.#arnPrefix = `arn:${partition(region)}:iot:${region}:${accountId}:`
     this.#variables = new Map([
       ['iot:clientid', clientId],
       ['aws:sourceip', sourceIp],
+      ...(certificate === undefined ? [] : certificateVariables(certificate)),
     ])
-    this.#conditions = new Map([['aws:sourceip', [sourceIp]]])
+    this.#conditions = new Map([...this.#variables].map(([name, value]) => [name, [value]]))
     const attributes = [persistent && 'PersistentConnect', willTopic !== undefined && 'LastWill']
     this.#connectConditions = new Map([
       ...this.#conditions,
