@@ -45,9 +45,7 @@ function nameVariables(prefix: string, name: object): [string, string][] {
     if (attribute === undefined) return []
     const variable = `${prefix}.${attribute}`.toLowerCase()
     const values = [value].flat()
-    return [
-      [variable, values[0]!],
-      ...values.map((one, index): [string, string] => [`${variable}.${index}`, one]),
-    ]
+    const numbered = values.map((one, index): [string, string] => [`${variable}.${index}`, one])
+    return numbered.concat([[variable, values[0]!]])
   })
 }
