@@ -131,6 +131,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     faults,
     lifecycle: new Lifecycle(broker, clock),
     connectRate: new ConnectRate(clock, limits.connectsPerSecond),
+    outputTotal: { bytes: 0 },
   }
   const domains = new Domains(domainTable, [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames])
   const credentials = createServerCredentials([...domains.names, '127.0.0.1', '::1'])

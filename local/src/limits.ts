@@ -46,6 +46,8 @@ export interface Limits {
   webSocketMessageBytes: number
   /** What may wait in memory for a slow reader before QoS 0 messages to it are dropped. */
   outboundBytes: number
+  /** The same for all slow readers together. */
+  outboundTotalBytes: number
   /** QoS 1 messages that wait for one session, connected or not. */
   queuedBytes: number
   /** QoS 1 messages that wait for all sessions together, or for a PUBACK. */
@@ -88,6 +90,7 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   httpHeaderBytes: 32 * KIB,
   webSocketMessageBytes: 256 * KIB,
   outboundBytes: 8 * MIB,
+  outboundTotalBytes: 256 * MIB,
   queuedBytes: 64 * MIB,
   queuedTotalBytes: 512 * MIB,
   retainedBytes: 256 * MIB,

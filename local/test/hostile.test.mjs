@@ -123,6 +123,34 @@ test('a reader that does not read costs a bounded amount of memory', async (t) =
   await stillServes(t, endpoint)
 })
 
+test('many readers that do not read cost a bounded amount of memory together', async (t) => {
+  const endpoint = await start(t, { limits: { ...UNPACED, outboundTotalBytes: 1024 * 1024 } })
+  for (let n = 0; n < 8; n++) {
+    const slow = await connectRaw(t, endpoint, { clientId: `slow${n}` })
+    await subscribe(slow, 'a')
+    slow.socket.pause()
+  }
+  const publisher = await connectMqtt(t, endpoint)
+  const payload = Buffer.alloc(100_000)
+  const dropped = () => ofType(endpoint, 'dropped').length
+  for (let n = 0; n < 1000 && dropped() === 0; n++) {
+    await publisher.publishAsync('a', payload, { qos: 0 })
+    await publisher.publishAsync('other', '', { qos: 1 })
+  }
+  assert.equal(lastOfType(endpoint, 'dropped').reason, 'slow-reader')
+})
+
+test('what stored messages carry beside their payload counts against the limits', async (t) => {
+  const endpoint = await start(t, { limits: { retainedBytes: 10_000 } })
+  const client = await connectRaw(t, endpoint)
+  const store = (topic, properties) =>
+    client.ask(publish(topic, 'x', { qos: 1, messageId: 1, retain: true, properties }))
+  await store('a', { userProperties: { name: 'v'.repeat(8000) } })
+  assert.equal(ofType(endpoint, 'dropped').length, 0)
+  await store('b', { correlationData: Buffer.alloc(8000) })
+  assert.equal(lastOfType(endpoint, 'dropped').reason, 'retained-full')
+})
+
 test('a client that floods and does not read is read from no more', async (t) => {
   const endpoint = await start(t, { limits: UNPACED })
   const client = await connectRaw(t, endpoint)

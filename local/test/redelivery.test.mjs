@@ -1,5 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
+import messages from '../dist/broker/message.js'
 import sessions from '../dist/broker/session.js'
 import limits from '../dist/limits.js'
 import { connectRaw, lastOfType, publish, start, subscribe } from './support.mjs'
@@ -44,16 +47,17 @@ class Link {
     this.sent.push({ topic: message.topic, packetId, redelivery: redelivery === true })
     return true
   }
-  drop({ topic }, _qos, reason) {
-    this.dropped.push([topic, reason])
-  }
+  drop = ({ topic }, _qos, reason) => this.dropped.push([topic, reason])
   get topics() {
     return this.sent.map(({ topic }) => topic)
   }
 }
 
 const delivery = (topic, fields = {}) => ({
-  message: { topic, payload: Buffer.from('x'), qos: 1, retain: false, properties: {}, ...fields },
+  message: {
+    ...messages.createMessage({ topic, payload: Buffer.from('x'), qos: 1, retain: false, properties: {} }, 0),
+    ...fields,
+  },
   qos: 1,
   retain: false,
 })
@@ -271,3 +275,17 @@ for (const protocolVersion of [4, 5]) {
     assert.equal(lastOfType(endpoint, 'receive').redelivery, true)
   })
 }
+
+test('a stored session keeps nothing of the connection that it was left by', async () => {
+  const { session } = attached()
+  const gone = (() => {
+    const link = { window: 1, receiveMaximum: 1, congested: false, drop: () => {} }
+    session.attach(link)
+    session.detach()
+    return new WeakRef(link)
+  })()
+  await new Promise(setImmediate)
+  setFlagsFromString('--expose-gc')
+  runInNewContext('gc')()
+  assert.equal(gone.deref(), undefined)
+})

@@ -1,6 +1,6 @@
 import type { Clock } from '../clock'
 import type { Limits } from '../limits'
-import { createMessage, isExpired, messageBytes, type Message, type Publication } from './message'
+import { createMessage, isExpired, type Message, type Publication } from './message'
 import { MAX_TIMER_MS, Session, type SessionSettings, type Subscription } from './session'
 import { SubscriptionTree } from './subscription-tree'
 import { hasWildcard, isBasicIngest, parseSharedFilter } from './topic'
@@ -99,7 +99,7 @@ export class Broker {
   }
 
   /** Hands `message` to everybody who subscribed; false if it should have been retained and there is no room. */
-  publish(publication: Publication, publisher?: object): boolean {
+  publish(publication: Publication, publisher?: string): boolean {
     const message = createMessage(publication, this.clock.now(), publisher)
     const kept = !message.retain || this.#retain(message)
     if (isBasicIngest(message.topic)) return kept // goes to a rule, not to subscribers
@@ -109,7 +109,7 @@ export class Broker {
     for (const subscription of [...entries, ...chosen]) {
       if (subscription === undefined) continue
       const { session, noLocal, retainAsPublished } = subscription
-      if (noLocal && message.publisher === session) continue
+      if (noLocal && message.publisher === session.settings.clientId) continue
       const qos = message.qos === 1 ? subscription.qos : 0
       const retain = message.retain && retainAsPublished
       const other = deliveries.get(session)
@@ -136,8 +136,8 @@ export class Broker {
   #retain(message: Message): boolean {
     const { topic, payload } = message
     const existing = this.#retained.get(topic)
-    const existingBytes = existing === undefined ? 0 : messageBytes(existing)
-    const bytes = payload.length === 0 ? 0 : messageBytes(message)
+    const existingBytes = existing === undefined ? 0 : existing.bytes
+    const bytes = payload.length === 0 ? 0 : message.bytes
     const total = this.#retainedBytes - existingBytes + bytes
     if (total > this.#limits.retainedBytes) return false
     this.#retainedBytes = total
@@ -148,7 +148,7 @@ export class Broker {
 
   #forgetRetained(message: Message): void {
     this.#retained.delete(message.topic)
-    this.#retainedBytes -= messageBytes(message)
+    this.#retainedBytes -= message.bytes
   }
 
   #remove(session: Session): void {

@@ -1,4 +1,4 @@
-import { messageBytes, type Message } from './message'
+import type { Message } from './message'
 
 /** A message on its way to one session. */
 export interface Delivery {
@@ -17,7 +17,7 @@ export class DeliveryQueue {
 
   constructor(deliveries: Delivery[] = []) {
     this.#deliveries = deliveries
-    this.#bytes = deliveries.reduce((sum, { message }) => sum + messageBytes(message), 0)
+    this.#bytes = deliveries.reduce((sum, { message }) => sum + message.bytes, 0)
   }
 
   get length(): number {
@@ -30,14 +30,14 @@ export class DeliveryQueue {
 
   push(delivery: Delivery): void {
     this.#deliveries.push(delivery)
-    this.#bytes += messageBytes(delivery.message)
+    this.#bytes += delivery.message.bytes
   }
 
   shift(): Delivery | undefined {
     const delivery = this.#deliveries[this.#head]
     if (delivery === undefined) return undefined
     this.#head++
-    this.#bytes -= messageBytes(delivery.message)
+    this.#bytes -= delivery.message.bytes
     if (this.#head > 1024 && this.#head * 2 > this.#deliveries.length) {
       this.#deliveries = this.#deliveries.slice(this.#head)
       this.#head = 0

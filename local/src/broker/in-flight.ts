@@ -1,5 +1,4 @@
 import type { Delivery } from './delivery-queue'
-import { messageBytes } from './message'
 
 /** A QoS 1 message that waits for its PUBACK, under every packet id that it was sent with. */
 export interface Sent {
@@ -64,7 +63,7 @@ export class InFlight {
 
   /** Returns the packet id for it. */
   add(delivery: Delivery, now: number): { sent: Sent; packetId: number } {
-    this.#bytes += messageBytes(delivery.message)
+    this.#bytes += delivery.message.bytes
     const sent: Sent = { delivery, packetIds: [], firstSentAt: now, sentAt: now }
     return { sent, packetId: this.sendAgain(sent, now) }
   }
@@ -97,7 +96,7 @@ export class InFlight {
 
   remove(sent: Sent): void {
     if (!this.#sent.delete(sent)) return // went with its connection
-    this.#bytes -= messageBytes(sent.delivery.message)
+    this.#bytes -= sent.delivery.message.bytes
     for (const packetId of sent.packetIds) this.#byPacketId.delete(packetId)
   }
 

@@ -12,12 +12,14 @@ export interface Message {
   properties: MessageProperties
   /** Milliseconds since the epoch. */
   expiresAt?: number
-  /** Who published it, for No Local. */
-  publisher?: object
+  /** The client id that published it, for No Local. Not its session, which a retained message would keep alive. */
+  publisher?: string
+  /** What it costs in memory. */
+  bytes: number
 }
 
 /** What a client gives to be published: a PUBLISH, or the Will of its CONNECT. */
-export interface Publication extends Omit<Message, 'expiresAt' | 'publisher'> {
+export interface Publication extends Omit<Message, 'expiresAt' | 'publisher' | 'bytes'> {
   /** MQTT 5 Message Expiry Interval; runs from the moment of publishing. */
   expirySeconds?: number
 }
@@ -31,20 +33,16 @@ export type MessageProperties = Pick<
 export function createMessage(
   { expirySeconds, ...publication }: Publication,
   now: number,
-  publisher?: object,
+  publisher?: string,
 ): Message {
+  const { topic, payload, properties } = publication
   return {
     ...publication,
+    bytes: payload.length + topic.length + propertyBytes(properties) + OVERHEAD_BYTES,
     ...(expirySeconds !== undefined && { expiresAt: now + expirySeconds * 1000 }),
     ...(publisher !== undefined && { publisher }),
   }
 }
-
-/** What queueing a message costs beside its payload and topic; a guess that keeps counts bounded. */
-const OVERHEAD_BYTES = 256
-
-export const messageBytes = ({ topic, payload }: Message): number =>
-  payload.length + topic.length + OVERHEAD_BYTES
 
 export const isExpired = ({ expiresAt }: Message, now: number): boolean =>
   expiresAt !== undefined && expiresAt <= now
@@ -74,7 +72,10 @@ export function readMessageProperties(
   if (responseTopic !== undefined)
     properties.responseTopic = expect(typeof responseTopic === 'string', responseTopic)
   if (correlationData !== undefined) {
-    properties.correlationData = expect(Buffer.isBuffer(correlationData), correlationData)
+    // A copy: the parser gives a view of the whole packet.
+    properties.correlationData = Buffer.from(
+      expect<Buffer>(Buffer.isBuffer(correlationData), correlationData),
+    )
   }
   if (userProperties !== undefined) properties.userProperties = readUserProperties(userProperties)
 
@@ -90,6 +91,23 @@ export function readNumber(value: unknown, name: string): number | undefined {
     throw new ProtocolError(PROTOCOL_ERROR, `the property ${name} is malformed or occurs twice`)
   }
   return value
+}
+
+/** What a message costs beside its bytes, and so does each of its user properties; a guess that keeps counts bounded. */
+const OVERHEAD_BYTES = 256
+const USER_PROPERTY_BYTES = 64
+
+function propertyBytes({
+  contentType = '',
+  responseTopic = '',
+  correlationData = Buffer.alloc(0),
+  userProperties = {},
+}: MessageProperties): number {
+  let bytes = contentType.length + responseTopic.length + correlationData.length
+  for (const [name, values] of Object.entries(userProperties)) {
+    for (const value of [values].flat()) bytes += name.length + value.length + USER_PROPERTY_BYTES
+  }
+  return bytes
 }
 
 type UserProperties = NonNullable<MessageProperties['userProperties']>

@@ -3,7 +3,7 @@ import { DeliveryQueue, type Delivery } from './delivery-queue'
 import type { NewEvent, Dropped } from '../events'
 import { InFlight } from './in-flight'
 import type { Limits } from '../limits'
-import { isExpired, messageBytes, type Message } from './message'
+import { isExpired, type Message } from './message'
 
 export type { Delivery } from './delivery-queue'
 
@@ -32,8 +32,11 @@ export interface SessionLink {
   transmit(delivery: Delivery, packetId?: number): boolean
   /** Another connection uses the client id now. */
   takeOver(): void
-  drop(message: Message, qos: 0 | 1, reason: NewEvent<Dropped>['reason']): void
+  /** Tells of a message that is lost. Holds nothing of the connection, since it is kept after its end. */
+  readonly drop: DropReport
 }
+
+export type DropReport = (message: Message, qos: 0 | 1, reason: NewEvent<Dropped>['reason']) => void
 
 export interface SessionSettings {
   clientId: string
@@ -57,8 +60,8 @@ export class Session {
   /** Its own share of `#holdings`. */
   #held = 0
   #link: SessionLink | undefined
-  /** Its last link, which still reports what is lost while there is none. */
-  #reporter: SessionLink | undefined
+  /** That of its last link also reports what is lost while there is none. */
+  #drop: DropReport | undefined
   /** Published while no link was there, or not acknowledged on an earlier one. */
   #stored = new DeliveryQueue()
   /** Published since, and waiting for the window. Does not wait for what is stored: IoT Core promises no order. */
@@ -89,7 +92,8 @@ export class Session {
   }
 
   attach(link: SessionLink): void {
-    this.#link = this.#reporter = link
+    this.#link = link
+    this.#drop = link.drop
     this.pump()
   }
 
@@ -117,11 +121,11 @@ export class Session {
       this.#link?.transmit(delivery)
       return
     }
-    const bytes = messageBytes(delivery.message)
+    const bytes = delivery.message.bytes
     const { queuedBytes, queuedTotalBytes } = this.#limits
     const full = this.#stored.bytes + this.#live.bytes + bytes > queuedBytes
     if (full || this.#holdings.bytes + bytes > queuedTotalBytes) {
-      this.#reporter?.drop(delivery.message, 1, 'queue-full')
+      this.#drop?.(delivery.message, 1, 'queue-full')
       return
     }
     if (this.#link === undefined) this.#stored.push(delivery)

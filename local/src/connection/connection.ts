@@ -15,7 +15,7 @@ import type { Lifecycle, LifecycleSubject } from '../broker/lifecycle'
 import type { Limits } from '../limits'
 import { readNumber } from '../broker/message'
 import type { Origin } from '../front-door/origin'
-import { Outlet } from './outlet'
+import { createDropReport, Outlet } from './outlet'
 import type { PacketListener } from './packet-stream'
 import {
   KEEP_ALIVE_TIMEOUT,
@@ -29,7 +29,7 @@ import {
 } from './protocol-error'
 import { Refusal } from './refusal'
 import { RequestHandler } from './request-handler'
-import type { Session } from '../broker/session'
+import type { Holdings, Session } from '../broker/session'
 import { StreamEnd } from '../front-door/stream-end'
 import { Throughput } from './throughput'
 import { TokenBucket } from './token-bucket'
@@ -51,6 +51,8 @@ export interface ConnectionServices {
   faults: FaultRegistry
   lifecycle: Lifecycle
   connectRate: ConnectRate
+  /** What waits for slow readers, over all connections. */
+  outputTotal: Holdings
 }
 
 /** One MQTT connection from CONNECT to its end. */
@@ -110,6 +112,7 @@ export class Connection implements PacketListener {
   }
 
   onDrain(): void {
+    this.#outlet?.settle()
     this.#session?.pump()
   }
 
@@ -221,6 +224,7 @@ export class Connection implements PacketListener {
     })
     const outlet = (this.#outlet = new Outlet({
       limits,
+      outputTotal: this.#services.outputTotal,
       clock,
       request,
       grant: grantLife,
@@ -230,6 +234,7 @@ export class Connection implements PacketListener {
       takeOver: () =>
         this.#close('DUPLICATE_CLIENTID', 'another connection uses this client id', SESSION_TAKEN_OVER),
       record,
+      drop: createDropReport(this.#services.journal, this.#origin.connectionId, clientId),
     }))
     grantLife.begin()
     this.#watchKeepAlive()

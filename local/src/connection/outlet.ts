@@ -2,16 +2,18 @@ import type { Packet } from 'mqtt-packet'
 import type { Clock, ClockTimer } from '../clock'
 import type { ConnectRequest } from './connect-request'
 import type { ConnectionEvent } from './connection'
-import type { Dropped, NewEvent } from '../events'
+import type { Journal } from '../events'
 import type { Limits } from '../limits'
-import { remainingExpiry, type Message } from '../broker/message'
+import { remainingExpiry } from '../broker/message'
 import type { PacketStream } from './packet-stream'
 import type { Policy } from '../policy/policy'
-import type { Delivery, SessionLink } from '../broker/session'
+import type { Delivery, DropReport, Holdings, SessionLink } from '../broker/session'
 import type { TokenBucket } from './token-bucket'
 
 export interface OutletContext {
   readonly limits: Limits
+  /** What waits for slow readers, over all connections. */
+  readonly outputTotal: Holdings
   readonly clock: Clock
   readonly request: ConnectRequest
   /** Its policy is the one that holds at the moment. */
@@ -23,15 +25,32 @@ export interface OutletContext {
   pump(): void
   takeOver(): void
   record(event: ConnectionEvent): void
+  readonly drop: DropReport
+}
+
+/** A stream that has more than this to write tells when it has written it. */
+const COUNTED_BYTES = 64 * 1024
+
+/** Apart from the connection, which it must not keep in memory. */
+export function createDropReport(journal: Journal, connectionId: string, clientId: string): DropReport {
+  return ({ topic }, qos, reason) => {
+    journal.record({ type: 'dropped', connectionId, clientId, topic, qos, reason })
+  }
 }
 
 /** What messages leave by on their way to one client: what its policy, its pace and its limits let through. */
 export class Outlet implements SessionLink {
   readonly #context: OutletContext
   #turn: ClockTimer | undefined
+  /** Its share of `outputTotal`. */
+  #waiting = 0
 
   constructor(context: OutletContext) {
     this.#context = context
+  }
+
+  get drop(): DropReport {
+    return this.#context.drop
   }
 
   get window(): number {
@@ -48,11 +67,13 @@ export class Outlet implements SessionLink {
   }
 
   transmit(delivery: Delivery, packetId?: number): boolean {
-    const { limits, clock, request, grant, stream, publishes } = this.#context
+    const { limits, outputTotal, clock, request, grant, stream, publishes } = this.#context
     const { message, qos, retain, redelivery } = delivery
     const { topic, payload, expiresAt } = message
     const decision = grant.policy.receive(topic)
-    if (qos === 0 && stream.bufferedBytes > limits.outboundBytes) {
+    this.settle()
+    const full = stream.bufferedBytes > limits.outboundBytes || outputTotal.bytes > limits.outboundTotalBytes
+    if (qos === 0 && full) {
       this.drop(message, qos, 'slow-reader')
       return false
     }
@@ -97,13 +118,19 @@ export class Outlet implements SessionLink {
     this.#context.takeOver()
   }
 
-  drop({ topic }: Message, qos: 0 | 1, reason: NewEvent<Dropped>['reason']): void {
-    this.#context.record({ type: 'dropped', topic, qos, reason })
+  /** Counts what waits; what the system is about to take anyway is not worth counting. */
+  settle(): void {
+    const { outputTotal, stream } = this.#context
+    const bytes = stream.bufferedBytes > COUNTED_BYTES ? stream.bufferedBytes : 0
+    outputTotal.bytes += bytes - this.#waiting
+    this.#waiting = bytes
   }
 
   /** Nothing leaves any more. */
   close(): void {
     this.#turn?.cancel()
+    this.#context.outputTotal.bytes -= this.#waiting
+    this.#waiting = 0
   }
 
   #awaitTurn(): boolean {

@@ -81,7 +81,7 @@ export class RequestHandler {
     const decision = policy.publish(topic, retain)
     record({ ...event, allowed: decision.allowed, decision })
     if (!decision.allowed) return this.#denyPublish(packet, explainDecision(decision))
-    if (!broker.publish(publication, session)) {
+    if (!broker.publish(publication, session.settings.clientId)) {
       record({ type: 'dropped', topic, qos, reason: 'retained-full' })
     }
     if (qos === 1) send({ cmd: 'puback', messageId: packet.messageId!, reasonCode: 0 })
