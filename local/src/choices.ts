@@ -1,4 +1,4 @@
-import type { Profile } from './connection/connection'
+import type { Profile } from './connection/connection-services'
 import { isObject } from './options'
 import { NOT_AUTHORIZED, type Refusal } from './connection/refusal'
 

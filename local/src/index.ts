@@ -9,7 +9,7 @@ export type { Domain } from './front-door/domains'
 export { createManualClock, systemClock } from './clock'
 export type { Clock, ClockTimer, ManualClock } from './clock'
 export type { Choices } from './choices'
-export type { Profile } from './connection/connection'
+export type { Profile } from './connection/connection-services'
 export type { ConnectionHandle } from './faults/connection-handle'
 export type { DisconnectReason, FaultApplied, LocalEvent } from './events'
 export type {

@@ -43,6 +43,21 @@ test('profile friendly, MQTT 5: CONNACK 0x87 with the reason, unless the client 
   assert.equal(quiet.answer.properties, undefined)
 })
 
+test("profile friendly: a reason that would exceed the client's Maximum Packet Size is left out", async (t) => {
+  const endpoint = await start(t, { ...denying, profile: 'friendly' })
+  const { answer } = await attempt(t, endpoint, 5, { properties: { maximumPacketSize: 20 } })
+  assert.equal(answer.reasonCode, 0x87)
+  assert.equal(answer.properties, undefined)
+})
+
+test('profile friendly: an MQTT 3.1 client is told that its version is not spoken', async (t) => {
+  const endpoint = await start(t, { profile: 'friendly' })
+  const client = await openRaw(t, endpoint, { protocolVersion: 3 })
+  const connack = await client.ask({ ...connectPacket(3), protocolId: 'MQIsdp' })
+  assert.equal(connack.returnCode, 1)
+  assert.equal(lastOfType(endpoint, 'connect-refused').rule, 'unsupported-protocol-version')
+})
+
 test('a policy that does not allow iot:Connect refuses, and the event says which statement', async (t) => {
   const endpoint = await startWith(t, [
     allow('iot:Connect', 'arn:aws:iot:us-east-1:123456789012:client/other'),

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { test } from 'node:test'
+import { connect as connectTls } from 'node:tls'
 import { generate } from 'mqtt-packet'
 import {
   connectPacket,
@@ -162,6 +163,17 @@ for (const [what, send, code, message] of [
     assert.match(event.message, message)
   })
 }
+
+test('a reset reaches the TCP connection under a WebSocket', async (t) => {
+  const endpoint = await start(t)
+  let socket
+  const createConnection = (options) =>
+    (socket = connectTls({ ...options, host: 'localhost', servername: 'localhost' }))
+  await openWebSocket(t, endpoint, { createConnection })
+  const failed = once(socket, 'error')
+  endpoint.connections[0].reset()
+  assert.equal((await failed)[0].code, 'ECONNRESET')
+})
 
 test('a text frame in place of CONNECT is refused', async (t) => {
   const endpoint = await start(t)

@@ -1,7 +1,7 @@
 import type { Clock } from '../clock'
 import type { Limits } from '../limits'
 import { createMessage, isExpired, type Message, type Publication } from './message'
-import { MAX_TIMER_MS, Session, type SessionSettings, type Subscription } from './session'
+import { MAX_TIMER_MS, Session, type SessionLink, type SessionSettings, type Subscription } from './session'
 import { SubscriptionTree } from './subscription-tree'
 import { hasWildcard, isBasicIngest, parseSharedFilter } from './topic'
 
@@ -48,6 +48,11 @@ export class Broker {
     const session = new Session(settings, this.#limits, this.clock, this.#holdings)
     this.#sessions.set(clientId, session)
     return { session, present: false }
+  }
+
+  /** What `clientId` is connected by. */
+  linkOf(clientId: string): SessionLink | undefined {
+    return this.#sessions.get(clientId)?.link
   }
 
   /** The connection of `session` is gone; the session stays until it expires. */

@@ -22,6 +22,8 @@ export interface Subscription {
 
 /** The connection that a session is attached to. */
 export interface SessionLink {
+  /** The place of its CONNECT among all. */
+  readonly number: number
   /** Unacknowledged QoS 1 messages that may be on their way. */
   readonly window: number
   /** What the client said of packet ids that it has not acknowledged. */

@@ -47,8 +47,7 @@ export function readConnect(
   }
 }
 
-/** The version alone, so that even a CONNECT that is refused gets its answer in the right one. */
-export function readProtocolVersion(packet: IConnectPacket & { bridgeMode?: boolean }): 3 | 5 {
+function readProtocolVersion(packet: IConnectPacket & { bridgeMode?: boolean }): 3 | 5 {
   if (packet.bridgeMode !== true && packet.protocolId === 'MQTT') {
     if (packet.protocolVersion === 4) return 3
     if (packet.protocolVersion === 5) return 5

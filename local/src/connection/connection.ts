@@ -1,18 +1,15 @@
 import type { Duplex } from 'node:stream'
-import type { IConnackPacket, IConnectPacket, IDisconnectPacket, Packet } from 'mqtt-packet'
-import type { Authenticated, Authorizers } from '../authorizer/authorizer'
-import type { Broker } from '../broker/broker'
-import { connackCode, type Choices } from '../choices'
-import type { Clock, ClockTimer } from '../clock'
-import type { ConnectRate } from './connect-rate'
-import { grantedProperties, readConnect, readProtocolVersion, type ConnectRequest } from './connect-request'
-import type { DisconnectReason, Journal, NewEvent } from '../events'
+import type { IConnectPacket, IDisconnectPacket, Packet } from 'mqtt-packet'
+import type { Authenticated } from '../authorizer/authorizer'
+import { connackCode } from '../choices'
+import type { ClockTimer } from '../clock'
+import type { ConnectionServices } from './connection-services'
+import { grantedProperties, readConnect, type ConnectRequest } from './connect-request'
+import type { DisconnectReason, NewEvent } from '../events'
 import { FaultEnd, FaultStream } from '../faults/fault-stream'
-import type { FaultRegistry } from '../faults/faults'
 import type { FramingError } from './framing'
 import { GrantLife } from './grant-life'
-import type { Lifecycle, LifecycleSubject } from '../broker/lifecycle'
-import type { Limits } from '../limits'
+import type { LifecycleSubject } from '../broker/lifecycle'
 import { readNumber } from '../broker/message'
 import type { Origin } from '../front-door/origin'
 import { createDropReport, Outlet } from './outlet'
@@ -29,34 +26,16 @@ import {
 } from './protocol-error'
 import { Refusal } from './refusal'
 import { RequestHandler } from './request-handler'
-import type { Holdings, Session } from '../broker/session'
+import type { Session } from '../broker/session'
 import { StreamEnd } from '../front-door/stream-end'
 import { Throughput } from './throughput'
 import { TokenBucket } from './token-bucket'
 
-/** How IoT Core itself refuses, or with a reason wherever the protocol has room for one. */
-export type Profile = 'aws' | 'friendly'
-
-/** What all connections of an endpoint share. */
-export interface ConnectionServices {
-  profile: Profile
-  choices: Choices
-  clock: Clock
-  region: string
-  accountId: string
-  limits: Limits
-  journal: Journal
-  authorizers: Authorizers
-  broker: Broker
-  faults: FaultRegistry
-  lifecycle: Lifecycle
-  connectRate: ConnectRate
-  /** What waits for slow readers, over all connections. */
-  outputTotal: Holdings
-}
+const CLIENT_ID_TAKEN_OVER = { returnCode: 2, reasonCode: UNSPECIFIED_ERROR }
 
 /** One MQTT connection from CONNECT to its end. */
 export class Connection implements PacketListener {
+  static #connects = 0
   readonly #services: ConnectionServices
   readonly #origin: Origin
   readonly #stream: FaultStream
@@ -64,6 +43,8 @@ export class Connection implements PacketListener {
   /** Until CONNECT is complete the time limit for it; afterwards keep-alive. */
   #timer: ClockTimer
   readonly #throughput: Throughput
+  /** Its place among all CONNECTs; the handlers of later ones may answer earlier. */
+  #number = 0
   #request: ConnectRequest | undefined
   #session: Session | undefined
   #grantLife: GrantLife | undefined
@@ -148,19 +129,21 @@ export class Connection implements PacketListener {
       )
     }
     this.#timer.cancel()
+    this.#number = ++Connection.#connects
     this.#state = 'authorizing'
-    this.#stream.hold()
+    this.#stream.setHandingOut(false)
     this.#connect(packet)
       .catch((error: unknown) => {
         if (error instanceof Refusal) this.#refuse(error)
         else this.#failUnexpectedly(error)
       })
-      .finally(() => this.#stream.release())
+      .finally(() => this.#stream.setHandingOut(true))
   }
 
   async #connect(packet: IConnectPacket): Promise<void> {
     const { limits, authorizers, connectRate } = this.#services
-    this.#stream.setProtocolVersion(readProtocolVersion(packet))
+    // Even one that is refused for its version gets its answer in the nearest.
+    this.#stream.setProtocolVersion(packet.protocolVersion === 5 ? 5 : 3)
     if (this.#origin.refusal !== undefined) throw this.#origin.refusal
     const request = (this.#request = readConnect(packet, limits))
     this.#stream.identify(request.clientId)
@@ -190,6 +173,10 @@ export class Connection implements PacketListener {
     const { authorizerName, grant } = authenticated
     const { broker, limits, clock, lifecycle } = this.#services
     const { clientId, protocolVersion, cleanStart, keepAliveSeconds, sessionExpirySeconds } = request
+    if ((broker.linkOf(clientId)?.number ?? 0) > this.#number) {
+      const message = 'another connection with this client id sent CONNECT later and is open'
+      throw new Refusal('connect', 'client-id-taken-over', message, CLIENT_ID_TAKEN_OVER)
+    }
     const record = (event: ConnectionEvent): void => this.#record(event)
     const grantLife = (this.#grantLife = new GrantLife(authenticated, {
       ...this.#services,
@@ -223,6 +210,7 @@ export class Connection implements PacketListener {
       announce: (eventType, topics) => lifecycle[eventType](this.#subject, topics),
     })
     const outlet = (this.#outlet = new Outlet({
+      number: this.#number,
       limits,
       outputTotal: this.#services.outputTotal,
       clock,
@@ -257,13 +245,25 @@ export class Connection implements PacketListener {
       decision,
       ...(willDecision !== undefined && { willDecision }),
     })
-    this.#sendConnack(0, present, grantedProperties(request, limits))
+    this.#stream.send({
+      cmd: 'connack',
+      returnCode: 0,
+      reasonCode: 0,
+      sessionPresent: present,
+      properties: grantedProperties(request, limits),
+    })
     session.attach(outlet)
     lifecycle.connected(this.#subject)
   }
 
-  #sendConnack(code: number, sessionPresent: boolean, properties: IConnackPacket['properties'] = {}): void {
-    this.#stream.send({ cmd: 'connack', returnCode: code, reasonCode: code, sessionPresent, properties })
+  /** Sends a packet with a Reason String, or without where the client wants none or the packet would be too large. */
+  #explain(message: string, createPacket: (properties: { reasonString?: string }) => Packet): void {
+    const { maximumPacketSize, wantsReasonString = true } = this.#request ?? {}
+    const send = (properties: { reasonString?: string }): boolean =>
+      this.#stream.send(createPacket(properties), maximumPacketSize)
+    const explained =
+      this.#services.profile === 'friendly' && this.#stream.protocolVersion === 5 && wantsReasonString
+    if (!explained || !send({ reasonString: message })) send({})
   }
 
   /** No CONNACK 0. IoT Core answers a refused 3.1.1 client with nothing at all. */
@@ -279,12 +279,17 @@ export class Connection implements PacketListener {
       message,
       ...(decision !== undefined && { decision }),
     })
-    const { profile, choices, lifecycle } = this.#services
+    const { choices, lifecycle } = this.#services
     const version = this.#stream.protocolVersion
     const code = version && connackCode(refusal, version, choices)
     if (code !== undefined) {
-      const explained = profile === 'friendly' && this.#request?.wantsReasonString !== false
-      this.#sendConnack(code, false, version === 5 && explained ? { reasonString: message } : {})
+      this.#explain(message, (properties) => ({
+        cmd: 'connack',
+        returnCode: code,
+        reasonCode: code,
+        sessionPresent: false,
+        properties,
+      }))
     }
     this.#stream.end()
     const unauthorized = stage === 'signature' || stage === 'authorizer' || stage === 'policy'
@@ -361,8 +366,8 @@ export class Connection implements PacketListener {
     if (this.#state !== 'open') return
     this.#state = 'closed'
     this.#stopTimers()
-    const { protocolVersion, will, wantsReasonString } = this.#request!
-    const { broker, profile, lifecycle } = this.#services
+    const { protocolVersion, will } = this.#request!
+    const { broker, lifecycle } = this.#services
     const willPublished = publishWill && will !== undefined
     this.#record({
       type: 'disconnected',
@@ -373,15 +378,9 @@ export class Connection implements PacketListener {
       message,
     })
     if (protocolVersion === 5 && reasonCode !== undefined) {
-      const explained = profile === 'friendly' && wantsReasonString
-      this.#stream.end({
-        cmd: 'disconnect',
-        reasonCode,
-        properties: explained ? { reasonString: message } : {},
-      })
-    } else {
-      this.#stream.end()
+      this.#explain(message, (properties) => ({ cmd: 'disconnect', reasonCode, properties }))
     }
+    this.#stream.end()
     broker.leaveSession(this.#session!)
     if (willPublished) broker.publish(will)
     lifecycle.disconnected(this.#subject, reason)

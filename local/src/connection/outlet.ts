@@ -11,6 +11,8 @@ import type { Delivery, DropReport, Holdings, SessionLink } from '../broker/sess
 import type { TokenBucket } from './token-bucket'
 
 export interface OutletContext {
+  /** The place of its CONNECT among all. */
+  readonly number: number
   readonly limits: Limits
   /** What waits for slow readers, over all connections. */
   readonly outputTotal: Holdings
@@ -47,6 +49,10 @@ export class Outlet implements SessionLink {
 
   constructor(context: OutletContext) {
     this.#context = context
+  }
+
+  get number(): number {
+    return this.#context.number
   }
 
   get drop(): DropReport {

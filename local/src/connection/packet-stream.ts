@@ -128,9 +128,8 @@ export class PacketStream {
   }
 
   /** Sends what is left, and then closes. What the peer still sends is thrown away. */
-  end(last?: Packet): void {
+  end(): void {
     if (this.#ended) return
-    if (last !== undefined) this.send(last)
     this.#ended = true
     if (this.#writing) this.#finish()
     else this.#stream.pause()

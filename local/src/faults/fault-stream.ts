@@ -49,6 +49,7 @@ export class FaultStream implements PacketListener {
   /** The Connection knows of the end. */
   #closed = false
   #holds = 0
+  #handingOut = true
   #malformed = false
   #paused = false
   #frozen = false
@@ -98,17 +99,21 @@ export class FaultStream implements PacketListener {
     this.#clientId = clientId
   }
 
-  /** Hands out no packet until `release`, once for each `hold`. */
+  /** Hands out no packet and reads nothing until `release`, once for each `hold`. */
   hold(): void {
     this.#holds++
-    this.#lanes.in.stop()
-    this.#regulate()
+    this.#moveIn()
   }
 
   release(): void {
     this.#holds--
-    if (this.#holds === 0) this.#lanes.in.start()
-    this.#regulate()
+    this.#moveIn()
+  }
+
+  /** Hands out no packet, but reads on as far as there is room for it, so that the end of the client is seen. */
+  setHandingOut(handingOut: boolean): void {
+    this.#handingOut = handingOut
+    this.#moveIn()
   }
 
   holdOutput(): void {
@@ -130,9 +135,8 @@ export class FaultStream implements PacketListener {
     return true
   }
 
-  end(last?: Packet): void {
+  end(): void {
     if (this.#ended) return
-    if (last !== undefined) this.send(last)
     this.#ended = true
     this.#lanes.in.clear()
     this.#lanes.out.push({
@@ -250,8 +254,9 @@ export class FaultStream implements PacketListener {
     this.#frozen = false
     this.#lanes.out.clear()
     for (const throttle of Object.values(this.#throttles)) throttle.stop()
-    // The end is no faster than what came before it.
-    if (this.#lanes.in.bytes > 0) this.#lanes.in.push({ bytes: 0, go: () => this.#notifyClosed(error) })
+    // The end is no faster than what came before it, unless that is not wanted yet.
+    if (this.#lanes.in.bytes > 0 && this.#handingOut)
+      this.#lanes.in.push({ bytes: 0, go: () => this.#notifyClosed(error) })
     else this.#notifyClosed(error)
   }
 
@@ -395,6 +400,12 @@ export class FaultStream implements PacketListener {
     this.#stop()
     this.#closed = true
     this.#listener.onClose(error)
+  }
+
+  #moveIn(): void {
+    if (this.#holds === 0 && this.#handingOut) this.#lanes.in.start()
+    else this.#lanes.in.stop()
+    this.#regulate()
   }
 
   /** What waits here for the clock must not grow: beyond a measure nothing more is read. */

@@ -1,6 +1,6 @@
 import type { TLSSocket } from 'node:tls'
 import type { ClockTimer } from '../clock'
-import type { ConnectionServices } from '../connection/connection'
+import type { ConnectionServices } from '../connection/connection-services'
 import type { Origin } from './origin'
 import { Refusal } from '../connection/refusal'
 

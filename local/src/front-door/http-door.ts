@@ -3,7 +3,7 @@ import type { Duplex } from 'node:stream'
 import type { TLSSocket } from 'node:tls'
 import { WebSocketServer, type ServerOptions } from 'ws'
 import type { HttpRequest } from '../authorizer/authorizer-event'
-import type { ConnectionServices } from '../connection/connection'
+import type { ConnectionServices } from '../connection/connection-services'
 import type { Domains } from './domains'
 import type { Guest } from './guest'
 import type { Origin } from './origin'
@@ -73,7 +73,7 @@ export class HttpDoor {
     if (refused !== undefined) return this.#refuseRaw(socket, refused)
 
     const domain = this.#options.domains.find(serverName)!
-    const origin: Origin = { ...guest.origin, domain, http: describeRequest(request) }
+    const origin: Origin = { ...guest.origin, socket: guest.socket, domain, http: describeRequest(request) }
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       this.#options.accept(guest, new WebSocketStream(webSocket, socket), origin)
     })
