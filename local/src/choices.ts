@@ -52,6 +52,23 @@ export interface Choices {
    * 0x87 (not authorized) or 0x98 (administrative action). The guide says "disconnected" and names no code.
    */
   endOfLife5: 'close' | 0x87 | 0x98
+  /**
+   * How parameters in a user name and in a query string are decoded before the token is verified and handed over:
+   * `form`, the default, once, and `+` is a space; `percent`, once, and `+` stays; `none`. Nothing in a header is
+   * decoded. Unsourced: it follows from the guide's advice to percent-encode, and from signatures with a bare `+` that
+   * fail in the field.
+   */
+  parameterDecoding: 'form' | 'percent' | 'none'
+  /**
+   * Which of the places is believed where a WebSocket client says different things in several. Each disagreement is a
+   * warning. Unsourced; `connect-query-header` is the default.
+   */
+  carrierPrecedence: 'connect-query-header' | 'header-query-connect'
+  /**
+   * What an Allow of iot:Connect without a Condition on `iot:ConnectAttributes` lets a client do: connect with a
+   * persistent session and with a Will as well, the default; or only without either. The guide says both.
+   */
+  unconditionedConnect: 'everything' | 'non-persistent'
 }
 
 const VALUES: { readonly [Name in keyof Choices]: readonly Choices[Name][] } = {
@@ -63,6 +80,9 @@ const VALUES: { readonly [Name in keyof Choices]: readonly Choices[Name][] } = {
   deniedSubscribe5: ['suback', 'disconnect', 'close'],
   deniedSubscribe311: ['close', 'suback'],
   endOfLife5: ['close', 0x87, 0x98],
+  parameterDecoding: ['form', 'percent', 'none'],
+  carrierPrecedence: ['connect-query-header', 'header-query-connect'],
+  unconditionedConnect: ['everything', 'non-persistent'],
 }
 
 /** All choices: those that were made, and the defaults of the profile. Throws for one that does not exist. */
@@ -89,6 +109,9 @@ export function readChoices(given: unknown, profile: Profile): Choices {
     deniedSubscribe5: 'suback',
     deniedSubscribe311: 'close',
     endOfLife5: 'close',
+    parameterDecoding: 'form',
+    carrierPrecedence: 'connect-query-header',
+    unconditionedConnect: 'everything',
     ...Object.fromEntries(made),
   }
 }

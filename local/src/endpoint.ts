@@ -112,6 +112,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     region,
     accountId,
     limits,
+    choices,
     clock,
     journal,
     onInvocation: options.onInvocation,

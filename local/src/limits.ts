@@ -1,3 +1,5 @@
+import { isObject } from './options'
+
 /**
  * The numbers that bound a connection. The first group is IoT Core's own; the second keeps a hostile
  * client from growing this process.
@@ -98,15 +100,55 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   recordedEntries: 50_000,
 })
 
-/** IoT Core's numbers with those in their place that were given. */
-export function readLimits(given: Partial<Limits> | undefined): Limits {
-  const limits: Limits = { ...IOT_CORE_LIMITS, ...given }
-  for (const name of ['connectsPerSecond', 'publishesPerSecond', 'bytesPerSecond'] as const) {
-    if (typeof limits[name] !== 'number' || !(limits[name] > 0)) {
-      throw new TypeError(`limits.${name} must be a number above 0, or Infinity for no limit`)
+/** IoT Core's numbers with those in their place that were given. Throws for a limit that does not exist or is no number. */
+export function readLimits(given: unknown): Limits {
+  if (given !== undefined && !isObject(given)) throw new TypeError('limits must be an object, name -> number')
+  const limits: Limits = { ...IOT_CORE_LIMITS }
+  for (const [name, value] of Object.entries(given ?? {})) {
+    if (value === undefined) continue
+    if (!Object.hasOwn(IOT_CORE_LIMITS, name)) {
+      const names = Object.keys(IOT_CORE_LIMITS)
+      const meant = names.find((known) => known.toLowerCase() === name.toLowerCase())
+      throw new TypeError(
+        `there is no limit "${name}"; ${meant === undefined ? `the limits are: ${names.join(', ')}` : `did you mean ${meant}?`}`,
+      )
     }
+    const limit = name as keyof Limits
+    const [least, most] = RANGES[limit] ?? [0, Infinity]
+    if (typeof value !== 'number' || !(value >= least && value <= most)) {
+      const shown = typeof value === 'string' ? JSON.stringify(value) : String(value)
+      throw new TypeError(`limits.${name} must be a number ${describeRange(least, most)}; it is ${shown}`)
+    }
+    limits[limit] = value
   }
   return limits
+}
+
+/** Of those that are not from 0 to Infinity: what no connection could live with, or MQTT has no room for. */
+const RANGES: Partial<Record<keyof Limits, readonly [number, number]>> = {
+  packetBytes: [1024, 268_435_455],
+  inFlight: [1, 65_535],
+  topicAliases: [0, 65_535],
+  minKeepAliveSeconds: [0, 65_535],
+  maxKeepAliveSeconds: [1, 65_535],
+  sessionExpirySeconds: [0, 4_294_967_295],
+  handlerTimeoutMs: [1, 2_147_483_647],
+  connectsPerSecond: [Number.MIN_VALUE, Infinity],
+  publishesPerSecond: [Number.MIN_VALUE, Infinity],
+  bytesPerSecond: [Number.MIN_VALUE, Infinity],
+  replayPerSecond: [Number.MIN_VALUE, Infinity],
+  redeliverAfterMs: [1, Infinity],
+  connectTimeoutMs: [1, 2_147_483_647],
+  connections: [1, Infinity],
+  httpHeaderBytes: [1024, 1_073_741_824],
+  webSocketMessageBytes: [1024, 1_073_741_824],
+  recordedEntries: [1, Infinity],
+}
+
+function describeRange(least: number, most: number): string {
+  const from = least === Number.MIN_VALUE ? 'above 0' : `from ${least}`
+  if (most === Infinity) return least === 0 ? 'from 0, or Infinity' : `${from}, or Infinity`
+  return `${from} to ${most}`
 }
 
 /** IoT Core raises 1..29 to 30 and reads 0 as its maximum. */

@@ -266,6 +266,16 @@ test('the stack of a handler that throws is in the event, without secrets', asyn
   assert.match(lastOfType(endpoint, 'authorizer-answered').stack, /^TypeError: no \*\*\*\n +at .*lookUp/)
 })
 
+test('a signature over a token that was not percent-encoded is told apart', async (t) => {
+  const endpoint = await start(t, { authorizers: { Signed: signed }, defaultAuthorizer: 'Signed' })
+  const signature = encodeURIComponent(key.sign('a+b'))
+  const username = `?${signed.tokenKeyName}=a+b&x-amz-customauthorizer-signature=${signature}`
+  await (await openRaw(t, endpoint)).ask(connectPacket(5, { username }))
+  const { rule, message } = lastOfType(endpoint, 'connect-refused')
+  assert.equal(rule, 'signature-mismatch')
+  assert.match(message, /percent-encode the token/)
+})
+
 test('testInvokeAuthorizer takes the parts of a WebSocket request', async (t) => {
   const endpoint = await start(t)
   await endpoint.testInvokeAuthorizer({
@@ -309,6 +319,31 @@ test('testInvokeAuthorizer asks an authorizer without a connection', async (t) =
     rule: 'signature-mismatch',
   })
 })
+
+test('testInvokeAuthorizer gives all that a denying answer holds', async (t) => {
+  const denial = {
+    isAuthenticated: false,
+    principalId: 'nobody',
+    disconnectAfterInSeconds: 0,
+    refreshAfterInSeconds: 0,
+    policyDocuments: [],
+  }
+  const endpoint = await start(t, { authorizers: { Open: unsigned(denial) } })
+  assert.deepEqual(await endpoint.testInvokeAuthorizer({ token: 'abc' }), denial)
+})
+
+for (const [what, invocation, message] of [
+  ['without an object', undefined, /the invocation must be an object/],
+  ['with an unknown part', { tlscontext: {} }, /the invocation has no member "tlscontext"/],
+  ['with an unknown member', { mqttContext: { userName: 'u' } }, /mqttContext has no member "userName"/],
+  ['with a password that is no base64', { mqttContext: { password: 'hunter-2!' } }, /must be base64/],
+]) {
+  test(`testInvokeAuthorizer ${what} calls nobody`, async (t) => {
+    const endpoint = await start(t)
+    await assert.rejects(endpoint.testInvokeAuthorizer(invocation), { name: 'TypeError', message })
+    assert.equal(endpoint.invocations.length, 0)
+  })
+}
 
 test('authorizers that IoT Core would not create are refused at the start', async () => {
   const starts = (authorizers, options) => startLocalEndpoint({ authorizers, ...options })

@@ -13,6 +13,7 @@ import {
   subscribe,
   unsigned,
 } from './support.mjs'
+import { connectMqttJs } from './websocket-support.mjs'
 
 const DENYING = { authorizers: { Open: unsigned({ isAuthenticated: false }) } }
 const ONLY_CONNECT = [allow('iot:Connect')]
@@ -131,3 +132,53 @@ test('a value that does not exist is refused, and the message lists those that d
     /choices.refusedConnect5 must be one of 0x87, 0x86; it is 5/,
   )
 })
+
+for (const [attribute, fields] of [
+  ['PersistentConnect', { clean: false, properties: { sessionExpiryInterval: 60 } }],
+  ['LastWill', { will: { topic: 'w', payload: 'x', qos: 0, retain: false } }],
+]) {
+  test(`unconditionedConnect: non-persistent lets nobody have ${attribute} that no statement names`, async (t) => {
+    const choices = { unconditionedConnect: 'non-persistent' }
+    const condition = { 'ForAllValues:StringEquals': { 'iot:ConnectAttributes': [attribute] } }
+    const others = allow(['iot:Publish'])
+    const refusing = await startWith(t, [...ONLY_CONNECT, others], { choices })
+    await connectRaw(t, refusing)
+    const refused = await (await openRaw(t, refusing)).ask(connectPacket(5, fields))
+    assert.equal(refused.reasonCode, 0x87)
+    const naming = await startWith(t, [{ ...ONLY_CONNECT[0], Condition: condition }, others], { choices })
+    assert.equal((await (await openRaw(t, naming)).ask(connectPacket(5, fields))).reasonCode, 0)
+  })
+}
+
+for (const [decoding, expected] of [
+  [undefined, 'a b/c'],
+  ['percent', 'a+b/c'],
+  ['none', 'a+b%2Fc'],
+]) {
+  test(`parameterDecoding: ${decoding ?? 'form, the default'} hands over ${expected}`, async (t) => {
+    const endpoint = await start(t, {
+      authorizers: { Open: { ...unsigned(), tokenKeyName: 'tok' } },
+      choices: { parameterDecoding: decoding },
+    })
+    await connectRaw(t, endpoint, { username: '?tok=a+b%2Fc' })
+    assert.equal(endpoint.invocations[0].event.token, expected)
+  })
+}
+
+for (const [precedence, expected] of [
+  [undefined, 'user'],
+  ['header-query-connect', 'header'],
+]) {
+  test(`carrierPrecedence: ${precedence ?? 'connect-query-header, the default'} believes the ${expected}`, async (t) => {
+    const endpoint = await start(t, {
+      authorizers: { Open: { ...unsigned(), tokenKeyName: 'tok' } },
+      choices: { carrierPrecedence: precedence },
+    })
+    await connectMqttJs(t, endpoint, {
+      username: '?tok=user',
+      path: '/mqtt?tok=query',
+      wsOptions: { headers: { tok: 'header' } },
+    })
+    assert.equal(endpoint.invocations[0].event.token, expected)
+  })
+}

@@ -67,3 +67,24 @@ for (const [what, answer, shown, hidden] of [
     )
   })
 }
+
+for (const [limits, message] of [
+  [1, 'limits must be an object, name -> number'],
+  [{ handlerTimeoutMS: 60_000 }, 'there is no limit "handlerTimeoutMS"; did you mean handlerTimeoutMs?'],
+  [{ speed: 1 }, /^there is no limit "speed"; the limits are: clientIdBytes, /],
+  [{ handlerTimeoutMs: '5s' }, 'limits.handlerTimeoutMs must be a number from 1 to 2147483647; it is "5s"'],
+  [
+    { sessionExpirySeconds: -1 },
+    'limits.sessionExpirySeconds must be a number from 0 to 4294967295; it is -1',
+  ],
+  [{ retainedBytes: NaN }, 'limits.retainedBytes must be a number from 0, or Infinity; it is NaN'],
+]) {
+  test(`limits that are ${JSON.stringify(limits)} are refused`, async () => {
+    await refuses({ authorizers: { A: { handler, signingDisabled: true } }, limits }, message)
+  })
+}
+
+test('a limit that is undefined is as good as none', async (t) => {
+  const endpoint = await start(t, { limits: { handlerTimeoutMs: undefined } })
+  assert.equal((await endpoint.testInvokeAuthorizer({})).isAuthenticated, true)
+})

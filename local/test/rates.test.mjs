@@ -215,5 +215,8 @@ test('bytes that are due again hand out no packet while the authorizer is thinki
 })
 
 test('a rate that is no number above 0 is refused', async (t) => {
-  await assert.rejects(start(t, { limits: { publishesPerSecond: 0 } }), /limits.publishesPerSecond/)
+  await assert.rejects(
+    start(t, { limits: { publishesPerSecond: 0 } }),
+    /limits.publishesPerSecond must be a number above 0, or Infinity; it is 0/,
+  )
 })

@@ -2,7 +2,16 @@ import { parsePolicyDocument, type PolicyDocument } from '../policy/policy-docum
 import { PolicyError, show } from '../policy/policy-syntax'
 
 /** A Lambda function's answer that passed every rule. */
-export type AuthorizerAnswer = { isAuthenticated: false } | Grant
+export type AuthorizerAnswer = Denial | Grant
+
+/** What else it says counts for nothing, and is kept as far as it has the right type. */
+export interface Denial {
+  isAuthenticated: false
+  principalId?: string
+  disconnectAfterInSeconds?: number
+  refreshAfterInSeconds?: number
+  policyDocuments?: Pick<PolicyDocument, 'source'>[]
+}
 
 export interface Grant {
   isAuthenticated: true
@@ -73,7 +82,7 @@ export function validateAnswer(answer: unknown, certificateId?: string): Authori
         similarMember(answer, 'isAuthenticated'),
     )
   }
-  if (!answer['isAuthenticated']) return { isAuthenticated: false }
+  if (!answer['isAuthenticated']) return denial(answer)
   return {
     isAuthenticated: true,
     principalId: principalId(answer, certificateId),
@@ -100,6 +109,25 @@ export function answerWarnings(answer: unknown): string[] {
     warnings.push('refreshAfterInSeconds is more than disconnectAfterInSeconds, so the refresh never comes')
   }
   return warnings
+}
+
+function denial({
+  principalId: principal,
+  disconnectAfterInSeconds: disconnectAfter,
+  refreshAfterInSeconds: refreshAfter,
+  policyDocuments: documents,
+}: Record<string, unknown>): Denial {
+  return {
+    isAuthenticated: false,
+    ...(typeof principal === 'string' && { principalId: principal }),
+    ...(typeof disconnectAfter === 'number' && { disconnectAfterInSeconds: disconnectAfter }),
+    ...(typeof refreshAfter === 'number' && { refreshAfterInSeconds: refreshAfter }),
+    ...(Array.isArray(documents) && {
+      policyDocuments: documents.map((document: unknown) => ({
+        source: typeof document === 'string' ? document : JSON.stringify(document),
+      })),
+    }),
+  }
 }
 
 function principalId(answer: Record<string, unknown>, certificateId: string | undefined): string {

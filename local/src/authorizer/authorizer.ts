@@ -7,6 +7,7 @@ import {
   type Grant,
 } from './authorizer-answer'
 import { createAuthorizerEvent, type AuthorizerEvent, type AuthorizerRequest } from './authorizer-event'
+import type { Choices } from '../choices'
 import type { Clock } from '../clock'
 import { createHandler, type HandlerSource } from '../handler/create-handler'
 import { appendBounded, type Journal } from '../events'
@@ -47,6 +48,7 @@ export interface AuthorizersOptions {
   region: string
   accountId: string
   limits: Limits
+  choices: Choices
   clock: Clock
   journal: Journal
   onInvocation?: ((invocation: HandlerInvocation) => void) | undefined
@@ -90,7 +92,8 @@ export class Authorizers {
 
   /** Resolves with a grant or rejects with a Refusal. */
   async authenticate(request: AuthorizerRequest): Promise<Authenticated> {
-    const credentials = new Credentials(request)
+    const { choices } = this.#options
+    const credentials = new Credentials(request, choices)
     const { name, authorizer } = this.#find(credentials.find(AUTHORIZER_NAME)?.value, request)
     const { tokenKeyName } = authorizer
     for (const key of [AUTHORIZER_NAME, AUTHORIZER_SIGNATURE, ...(tokenKeyName ? [tokenKeyName] : [])]) {
@@ -103,7 +106,9 @@ export class Authorizers {
       const message = `authorizer "${name}": the signature in the header is percent-encoded; there it is sent raw`
       throw new Refusal('signature', 'signature-not-base64', message)
     }
-    const signatureVerified = verifyToken(name, authorizer, token, signature?.value)
+    const tokenAsSent = (): string | undefined =>
+      new Credentials(request, { ...choices, parameterDecoding: 'none' }).find(tokenKeyName!)?.value
+    const signatureVerified = verifyToken(name, authorizer, token, signature?.value, tokenAsSent)
     const event = createAuthorizerEvent(request, token, signatureVerified)
     const answer = await this.#ask(name, authorizer, event)
     if (!answer.isAuthenticated) {
@@ -304,6 +309,7 @@ function verifyToken(
   authorizer: Registered,
   token: string | undefined,
   signature: string | undefined,
+  tokenAsSent: () => string | undefined = () => token,
 ): boolean {
   if (authorizer.signingDisabled) return false
   if (token === undefined) {
@@ -314,8 +320,15 @@ function verifyToken(
     )
   }
   const check = checkSignature(token, signature, authorizer.keys)
-  if (!check.verified) throw new Refusal('signature', check.rule, `authorizer "${name}": ${check.message}`)
-  return true
+  if (check.verified) return true
+  const undecoded = tokenAsSent()
+  const encoding =
+    undecoded !== undefined &&
+    undecoded !== token &&
+    checkSignature(undecoded, signature, authorizer.keys).verified
+      ? '. It is one of the token as it was sent: percent-encode the token ("+" is %2B, "%" is %25), since it is decoded before it is verified'
+      : ''
+  throw new Refusal('signature', check.rule, `authorizer "${name}": ${check.message}${encoding}`)
 }
 
 interface Failure {

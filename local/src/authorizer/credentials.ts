@@ -1,4 +1,5 @@
 import type { AuthorizerRequest } from './authorizer-event'
+import type { Choices } from '../choices'
 import { parseParameters, parseUserName, type Parameters } from './user-name'
 
 /** The places that a credential can come in. */
@@ -9,12 +10,16 @@ export class Credentials {
   /** In the order in which they are believed. */
   readonly #carriers: ReadonlyArray<readonly [Carrier, Parameters]>
 
-  constructor({ mqtt, http }: AuthorizerRequest) {
-    this.#carriers = [
-      ['user name', parseUserName(mqtt?.username ?? '').parameters],
-      ['query string', parseParameters(http?.queryString.slice(1) ?? '')],
+  constructor(
+    { mqtt, http }: AuthorizerRequest,
+    { parameterDecoding, carrierPrecedence }: Pick<Choices, 'parameterDecoding' | 'carrierPrecedence'>,
+  ) {
+    const carriers: [Carrier, Parameters][] = [
+      ['user name', parseUserName(mqtt?.username ?? '', parameterDecoding).parameters],
+      ['query string', parseParameters(http?.queryString.slice(1) ?? '', parameterDecoding)],
       ['header', new Map(Object.entries(http?.headers ?? {}))], // as they are: nothing is encoded in a header
     ]
+    this.#carriers = carrierPrecedence === 'connect-query-header' ? carriers : carriers.toReversed()
   }
 
   /** Empty values count as missing. */

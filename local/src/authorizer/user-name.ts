@@ -5,35 +5,39 @@ export interface ParsedUserName {
   parameters: Parameters
 }
 
-/** Query parameters by lower-case key; values decoded once. */
+/** How keys and values are decoded: once, where `form` reads `+` as a space; or not at all. */
+export type Decoding = 'form' | 'percent' | 'none'
+
+/** Query parameters by lower-case key. */
 export type Parameters = ReadonlyMap<string, string>
 
 export const AUTHORIZER_NAME = 'x-amz-customauthorizer-name'
 export const AUTHORIZER_SIGNATURE = 'x-amz-customauthorizer-signature'
 
 /** The parameters are what follows the LAST question mark. */
-export function parseUserName(userName: string): ParsedUserName {
+export function parseUserName(userName: string, decoding: Decoding = 'form'): ParsedUserName {
   const mark = userName.lastIndexOf('?')
   if (mark < 0) return { base: userName, parameters: new Map() }
-  return { base: userName.slice(0, mark), parameters: parseParameters(userName.slice(mark + 1)) }
+  return { base: userName.slice(0, mark), parameters: parseParameters(userName.slice(mark + 1), decoding) }
 }
 
 /** `key=value&key=value`; the first `=` splits, and of two equal keys the first one counts. */
-export function parseParameters(text: string): Parameters {
+export function parseParameters(text: string, decoding: Decoding = 'form'): Parameters {
   const parameters = new Map<string, string>()
   for (const item of text.split('&')) {
     if (item === '') continue
     const equals = item.indexOf('=')
-    const key = decode(equals < 0 ? item : item.slice(0, equals)).toLowerCase()
-    const value = equals < 0 ? '' : decode(item.slice(equals + 1))
+    const key = decode(equals < 0 ? item : item.slice(0, equals), decoding).toLowerCase()
+    const value = equals < 0 ? '' : decode(item.slice(equals + 1), decoding)
     if (!parameters.has(key)) parameters.set(key, value)
   }
   return parameters
 }
 
-/** Decodes as a form decoder does: `+` is a space. Text that is no valid encoding stays as it is. */
-function decode(text: string): string {
-  const spaced = text.replaceAll('+', ' ')
+/** Text that is no valid encoding stays as it is. */
+function decode(text: string, decoding: Decoding): string {
+  if (decoding === 'none') return text
+  const spaced = decoding === 'form' ? text.replaceAll('+', ' ') : text
   try {
     return decodeURIComponent(spaced)
   } catch {

@@ -36,7 +36,7 @@ export class GrantLife {
   #over = false
 
   constructor({ authorizerName, grant }: Authenticated, holder: GrantHolder) {
-    const { region, accountId, sourceIp, certificate, request } = holder
+    const { region, accountId, sourceIp, certificate, request, choices } = holder
     const { clientId, protocolVersion, cleanStart, sessionExpirySeconds, will } = request
     this.#holder = holder
     this.#authorizerName = authorizerName
@@ -45,6 +45,7 @@ export class GrantLife {
       accountId,
       clientId,
       sourceIp,
+      unconditionedConnect: choices.unconditionedConnect,
       persistent: protocolVersion === 3 ? !cleanStart : sessionExpirySeconds > 0,
       ...(will !== undefined && { willTopic: will.topic }),
       ...(certificate !== undefined && { certificate }),

@@ -49,7 +49,8 @@ function parseStatement(value: unknown, path: string): Statement {
   }
   const action = patterns(statement, 'Action', path)
   for (const name of action.patterns) {
-    if (!/^(\*|iot:[a-z*?]+)$/i.test(name)) {
+    // Of other services too: a policy of AWS may hold them, and they never match here.
+    if (!/^(\*|[a-z0-9-]+:[a-z0-9*?]+)$/i.test(name)) {
       throw new PolicyError(
         `${path}.${action.not ? 'NotAction' : 'Action'}`,
         `"${name}" is not "*" or an action such as "iot:Connect"`,

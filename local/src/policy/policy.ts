@@ -1,4 +1,5 @@
 import type { ClientCertificate } from '../authorizer/authorizer-event'
+import type { Choices } from '../choices'
 import { certificateVariables } from './certificate-variables'
 import { compileGlob, matchesGlob, type Glob, type Variables } from './glob'
 import { conditionHolds, isResolved, type Condition, type ConditionContext } from './policy-condition'
@@ -37,7 +38,11 @@ export interface PolicyContext {
   willTopic?: string
   /** On a domain with CUSTOM_AUTH_X509. */
   certificate?: ClientCertificate
+  /** `everything` by default. */
+  unconditionedConnect?: Choices['unconditionedConnect']
 }
+
+const CONNECT_ATTRIBUTES = 'iot:connectattributes'
 
 /** The permissions of one connection. */
 export class Policy {
@@ -65,7 +70,7 @@ export class Policy {
     const attributes = [persistent && 'PersistentConnect', willTopic !== undefined && 'LastWill']
     this.#connectConditions = new Map([
       ...this.#conditions,
-      ['iot:connectattributes', attributes.filter((a) => a !== false)],
+      [CONNECT_ATTRIBUTES, attributes.filter((a) => a !== false)],
       ...(willTopic === undefined
         ? []
         : [['iot:lastwilltopic', [`${this.#arnPrefix}topic/${willTopic}`]] as const]),
@@ -112,17 +117,22 @@ export class Policy {
     const resource = this.#arnPrefix + resourceName
     const conditions = action === 'iot:Connect' ? this.#connectConditions : this.#conditions
     let allow: CompiledStatement | undefined
+    let lacking: CompiledStatement | undefined
     for (const statement of this.#statements) {
       if (statement.effect === 'Allow' && allow !== undefined) continue
       if (!this.#applies(statement, action, resource, conditions)) continue
       if (statement.effect === 'Deny') {
         return { allowed: false, action, resource, reason: 'explicit-deny', statement: statement.id }
       }
-      allow = statement
+      if (this.#lacksAttributes(statement, action)) lacking = statement
+      else allow = statement
     }
     if (allow !== undefined) return { allowed: true, action, resource, reason: 'allow', statement: allow.id }
     const request = { action, arnPrefix: this.#arnPrefix, resourceName, variables: this.#variables }
-    const hint = explainNearMiss(this.#namedStatements(), request)
+    const hint =
+      lacking === undefined
+        ? explainNearMiss(this.#namedStatements(), request)
+        : `${nameStatement(lacking.id)} allows it without a persistent session and a Will alone (choices.unconditionedConnect)`
     return { allowed: false, action, resource, reason: 'implicit-deny', hint }
   }
 
@@ -143,6 +153,15 @@ export class Policy {
       covers(statement.resource, resource) &&
       statement.conditions.every((condition) => conditionHolds(condition, conditions, this.#variables))
     )
+  }
+
+  /** A persistent session and a Will may have to be allowed by name. */
+  #lacksAttributes({ effect, conditions }: CompiledStatement, action: PolicyAction): boolean {
+    const { persistent, willTopic, unconditionedConnect } = this.#context
+    if (unconditionedConnect !== 'non-persistent' || action !== 'iot:Connect' || effect === 'Deny')
+      return false
+    if (!persistent && willTopic === undefined) return false
+    return conditions.every(({ key }) => key !== CONNECT_ATTRIBUTES)
   }
 
   /** Undefined for a statement with a variable that has no value: it matches nothing, an Allow as a Deny. */
