@@ -32,7 +32,7 @@ class Context:
 
 def main():
     arguments = read_arguments()
-    handler = load(arguments.module, arguments.handler)
+    handler = find_handler(load(arguments.module), arguments.handler)
 
     class Invoke(BaseHTTPRequestHandler):
         def do_POST(self):
@@ -65,7 +65,10 @@ def main():
         def log_message(self, *_):
             pass
 
-    server = ThreadingHTTPServer(("127.0.0.1", arguments.port), Invoke)
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", arguments.port), Invoke)
+    except OSError as error:
+        sys.exit(f"Port {arguments.port} cannot be used: {error.strerror}. Give another one with --port.")
     print(f"Lambda Invoke API at http://127.0.0.1:{server.server_address[1]}", flush=True)
     try:
         server.serve_forever()
@@ -76,19 +79,32 @@ def main():
 def read_arguments():
     parser = argparse.ArgumentParser(description="A small Lambda Invoke API around one handler.")
     parser.add_argument("module", type=Path, help="the Python file with the handler")
-    parser.add_argument("--handler", default="handler", help="the function's name in it")
+    parser.add_argument("--handler", help="the function's name in it [default: lambda_handler or handler]")
     parser.add_argument("--port", type=int, default=3001, help="0 lets the system choose")
     parser.add_argument("--region", default="us-east-1")
     parser.add_argument("--account", default="123456789012")
     return parser.parse_args()
 
 
-def load(path, name):
+def load(path):
+    if not path.is_file():
+        sys.exit(f"There is no file {path}.")
     sys.path.insert(0, str(path.resolve().parent))
     spec = importlib.util.spec_from_file_location(path.stem, path)
+    if spec is None:
+        sys.exit(f"{path} is no Python file.")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return getattr(module, name)
+    return module
+
+
+def find_handler(module, name):
+    for candidate in [name] if name else ["lambda_handler", "handler"]:
+        handler = getattr(module, candidate, None)
+        if callable(handler):
+            return handler
+    own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    sys.exit(f"{module.__file__} has no {name or 'lambda_handler or handler'}; it has: {', '.join(own) or 'no function'}. Use --handler.")
 
 
 def read_function_name(path):

@@ -86,6 +86,8 @@ export interface LocalEndpoint extends AsyncDisposable {
 }
 
 const ENDPOINT = 'localhost'
+export const DEFAULT_REGION = 'us-east-1'
+export const DEFAULT_ACCOUNT_ID = '123456789012'
 
 export async function startLocalEndpoint(options: LocalEndpointOptions): Promise<LocalEndpoint> {
   checkOptions(options)
@@ -96,8 +98,8 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     port: wantedPort = 0,
     host = '127.0.0.1',
     hostNames = [],
-    region = 'us-east-1',
-    accountId = '123456789012',
+    region = DEFAULT_REGION,
+    accountId = DEFAULT_ACCOUNT_ID,
     profile = 'aws',
     clock = systemClock,
   } = options

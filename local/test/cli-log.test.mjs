@@ -24,6 +24,41 @@ test('an accepted connection: what the handler got and answered, and which state
   assert.match(cli.out.stdout, /#1 +device-1 +authorizer A answers\n +\{\n +"isAuthenticated": true/)
 })
 
+test('--quiet leaves out the event and the answer', async (t) => {
+  const { cli } = await startWith(t, moduleThatAnswers(grant()), ['--quiet'])
+  await connectTo(t, cli, { password: 'sesame' })
+  await cli.until(/connection accepted/)
+  assert.doesNotMatch(cli.out.stdout, /is called with|answers/)
+})
+
+test('--handler-timeout gives a handler more time', async (t) => {
+  const late = `export const handler = async () => {
+    await new Promise((resolve) => setTimeout(resolve, 1100))
+    return ${ANSWER}
+  }`
+  const { cli } = await startWith(t, late, ['--handler-timeout', '1'])
+  await assert.rejects(connectTo(t, cli))
+  await cli.until(/handler-timeout\n.* within 1 s \(limits\.handlerTimeoutMs; IoT Core allows 5 s\)/)
+})
+
+test('a handler that stumbles over what the client did not send: the log says so', async (t) => {
+  const { cli } = await startWith(
+    t,
+    `export const handler = (event) => Buffer.from(event.protocolData.mqtt.password, 'base64')`,
+  )
+  await assert.rejects(connectTo(t, cli))
+  await cli.until(/the event has no protocolData\.mqtt\.password: the client sent none/)
+})
+
+test('a policy without iot:Connect is told once in a refusal', async (t) => {
+  const { cli } = await startWith(t, moduleThatAnswers(grant(allow('iot:Publish'))))
+  await assert.rejects(connectTo(t, cli))
+  const [block] = await cli.until(
+    /connection refused at policy: connect-denied\n[^]*?\n(?=\d)|connection refused at policy[^]*$/,
+  )
+  assert.equal(block.split('iot:Connect on').length, 2)
+})
+
 test('blocks begin with the time of day', async (t) => {
   const { cli } = await startWith(t, moduleThatAnswers(grant()))
   await connectTo(t, cli)

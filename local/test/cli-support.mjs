@@ -36,7 +36,10 @@ export async function paste(line, env = {}) {
 
 /** Starts the command on a free port, and stops it with the test. */
 export async function startCli(t, args, { env = {} } = {}) {
-  const child = spawn(process.execPath, [CLI, '--port', '0', ...args], { env: { ...process.env, ...env } })
+  const child = spawn(process.execPath, [CLI, '--port', '0', ...args], {
+    cwd: ROOT,
+    env: { ...process.env, ...env },
+  })
   const out = collect(child)
   const closed = once(child, 'close')
   t.after(async () => {

@@ -197,3 +197,9 @@ test('--version shows the version', async () => {
   assert.equal(code, 0)
   assert.match(stdout, /^\d+\.\d+\.\d+\n$/)
 })
+
+test('a handler timeout that is no number of seconds is refused', async () => {
+  const { code, stderr } = await runCli(['--authorizer', 'A=./a.mjs', '--handler-timeout', '5s'])
+  assert.equal(code, 2)
+  assert.match(stderr, /^--handler-timeout must be a whole number of seconds; got 5s\./)
+})

@@ -29,7 +29,7 @@ for (const [what, decide, statement, hint] of [
     'another region and account',
     (p) => p.connect(),
     allow('iot:Connect', `${ELSEWHERE}client/\${iot:ClientId}`),
-    `${FIRST} allows it in ${ELSEWHERE} but this endpoint is ${ARN}: (region and accountId)`,
+    `${FIRST} allows it in ${ELSEWHERE} but this endpoint is ${ARN}: (options region and accountId, --region and --account-id)`,
   ],
   [
     'topic/ in place of topicfilter/',
@@ -41,7 +41,7 @@ for (const [what, decide, statement, hint] of [
     'both of these',
     (p) => p.subscribe('a/b'),
     allow('iot:Subscribe', `${ELSEWHERE}topic/a/*`),
-    `${FIRST} allows it on ${ELSEWHERE}topic/a/*, but this endpoint is ${ARN}: (region and accountId), and iot:Subscribe is judged on topicfilter/…`,
+    `${FIRST} allows it on ${ELSEWHERE}topic/a/*, but iot:Subscribe is judged on topicfilter/…, and this endpoint is ${ARN}: (options region and accountId, --region and --account-id)`,
   ],
   [
     'a Condition',

@@ -218,7 +218,7 @@ export class Authorizers {
       return answer
     } catch (error) {
       const { rule, message: described, stack } = describe(error as Error)
-      const message = hide(described)
+      const message = hide(described) + missingInput(described, event)
       if (!(error instanceof InvalidAnswer)) {
         invocation.error = error as Error
         tell()
@@ -331,6 +331,14 @@ function verifyToken(
   throw new Refusal('signature', check.rule, `authorizer "${name}": ${check.message}${encoding}`)
 }
 
+/** What a handler stumbles over that takes for granted what the client did not send. */
+function missingInput(message: string, { protocolData: { mqtt } }: AuthorizerEvent): string {
+  if (mqtt === undefined || !/undefined|null/.test(message)) return ''
+  const missing = (['username', 'password', 'clientId'] as const).filter((name) => mqtt[name] === undefined)
+  if (missing.length === 0) return ''
+  return ` (the event has no ${missing.map((name) => `protocolData.mqtt.${name}`).join(', ')}: the client sent none)`
+}
+
 interface Failure {
   rule: string
   message: string
@@ -339,7 +347,12 @@ interface Failure {
 
 function describe(error: Error): Failure {
   if (error instanceof InvalidAnswer) return { rule: error.rule, message: error.message }
-  if (error instanceof HandlerTimeout) return { rule: 'handler-timeout', message: error.message }
+  if (error instanceof HandlerTimeout) {
+    return {
+      rule: 'handler-timeout',
+      message: `${error.message} (limits.handlerTimeoutMs; IoT Core allows 5 s)`,
+    }
+  }
   if (error instanceof HandlerFault) return { rule: error.rule, message: error.message }
   const stack = error.stack === undefined ? {} : { stack: shortenStack(error.stack) }
   return { rule: 'handler-error', message: `the handler failed: ${error.message}`, ...stack }

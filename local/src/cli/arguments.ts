@@ -13,6 +13,7 @@ export interface Arguments {
   config?: string
   caFile?: string
   json: boolean
+  quiet: boolean
   redact: boolean
   color: boolean
   help: boolean
@@ -32,9 +33,11 @@ const FLAGS = {
   region: { type: 'string' },
   'account-id': { type: 'string' },
   profile: { type: 'string' },
+  'handler-timeout': { type: 'string' },
   config: { type: 'string' },
   'ca-file': { type: 'string' },
   json: { type: 'boolean' },
+  quiet: { type: 'boolean' },
   redact: { type: 'boolean' },
   'no-color': { type: 'boolean' },
   help: { type: 'boolean', short: 'h' },
@@ -59,12 +62,15 @@ export function parseArguments(argv: readonly string[]): Arguments {
   if (values.region !== undefined) options.region = values.region
   if (values['account-id'] !== undefined) options.accountId = readAccountId(values['account-id'])
   if (values.profile !== undefined) options.profile = readProfile(values.profile)
+  const timeout = values['handler-timeout']
+  if (timeout !== undefined) options.limits = { handlerTimeoutMs: readSeconds(timeout) * 1000 }
   return {
     options,
     assumedUnsigned,
     ...(values.config !== undefined && { config: values.config }),
     ...(values['ca-file'] !== undefined && { caFile: values['ca-file'] }),
     json: values.json === true,
+    quiet: values.quiet === true,
     redact: values.redact === true,
     color: values['no-color'] !== true,
     help: values.help === true,
@@ -179,6 +185,12 @@ function readPort(text: string): number {
   const port = /^\d{1,5}$/u.test(text) ? Number(text) : Number.NaN
   if (!(port <= 65_535)) throw new UsageError(`--port must be a number from 0 to 65535; got ${text}.`)
   return port
+}
+
+function readSeconds(text: string): number {
+  const seconds = /^\d{1,5}$/u.test(text) ? Number(text) : 0
+  if (seconds === 0) throw new UsageError(`--handler-timeout must be a whole number of seconds; got ${text}.`)
+  return seconds
 }
 
 function readAccountId(text: string): string {

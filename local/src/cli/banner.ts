@@ -1,6 +1,13 @@
+import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { join, relative } from 'node:path'
 import type { Authorizer } from '../authorizer/authorizer'
-import type { LocalEndpoint, LocalEndpointOptions } from '../endpoint'
+import {
+  DEFAULT_ACCOUNT_ID,
+  DEFAULT_REGION,
+  type LocalEndpoint,
+  type LocalEndpointOptions,
+} from '../endpoint'
 import type { Paint } from './paint'
 
 export interface Start {
@@ -15,13 +22,15 @@ export interface Start {
 export function banner(start: Start, paint: Paint): string {
   const { endpoint, options, caFile } = start
   const { host = '127.0.0.1', profile, defaultAuthorizer } = options
+  const { region = DEFAULT_REGION, accountId = DEFAULT_ACCOUNT_ID } = options
   const name = nameForClients(endpoint, options)
   const lines = [
     paint('strong', `IoT Core's front door listens at ${name}:${endpoint.port}`) + ` (address ${host}).`,
     `CA certificate to trust: ${caFile}`,
     profile === 'friendly'
-      ? 'Profile friendly (default here): a refused client is told why. --profile aws refuses as silently as IoT Core.'
-      : 'Profile aws: refuses as silently as IoT Core does. --profile friendly tells the client why.',
+      ? 'Profile friendly (default here): MQTT 5 clients are told why they are refused. --profile aws refuses as silently as IoT Core.'
+      : 'Profile aws: refuses as silently as IoT Core does. --profile friendly tells MQTT 5 clients why.',
+    `Region ${region}, account ${accountId}: what ARNs in policies are compared with (--region, --account-id).`,
   ]
   for (const [authorizerName, authorizer] of Object.entries(options.authorizers)) {
     const isDefault = authorizerName === defaultAuthorizer ? ', the default' : ''
@@ -84,12 +93,18 @@ function commands(authorizerName: string, authorizer: Authorizer, { name, port, 
     `--custom_auth_authorizer_name ${quote(authorizerName)} ${flags}`
   const user = `my-device?x-amz-customauthorizer-name=${encodeURIComponent(authorizerName)}${parameters}`
   return [
-    `Set ${needs}, put your own name for my-device, then one of:`,
-    `node dist/index.js ${ours}`,
-    `npx custom-authorizer-connect ${ours}`,
+    `Set ${needs}, put a client id and a topic that your policy allows for my-device, then one of:`,
+    `${clientCommand()} ${ours}`,
     `mosquitto_pub -h ${name} -p ${port} --cafile ${quote(caFile)} --tls-alpn mqtt -i my-device ` +
-      `-u "${user}"${password} -q 1 -t my/topic -m hello`,
+      `-u "${user}"${password} -q 1 -t devices/my-device/temperature -m 21.5`,
   ]
+}
+
+/** The client lies beside this package in its repository; elsewhere it is installed. */
+function clientCommand(): string {
+  const path = join(__dirname, '../../../dist/index.js')
+  const beside = existsSync(join(__dirname, '../../../engine')) && existsSync(path)
+  return beside ? `node ${quote(relative(process.cwd(), path))}` : 'npx custom-authorizer-connect'
 }
 
 interface Login {

@@ -5,6 +5,8 @@ import { UsageError } from './usage-error'
 export function explainFailure(
   error: NodeJS.ErrnoException,
   { port, host = '127.0.0.1' }: LocalEndpointOptions,
+  /** The path of the config file, where there is one. */
+  config?: string,
 ): Error {
   switch (error.code) {
     case 'EADDRINUSE':
@@ -25,7 +27,10 @@ export function explainFailure(
     default:
       // What startLocalEndpoint says of options that cannot be.
       return error instanceof TypeError && error.code === undefined
-        ? new UsageError(`${error.message}.`)
+        ? new UsageError(
+            `${error.message}.`,
+            config && `Flags or ${config} say so; the README lists what it may hold.`,
+          )
         : new Error(`The endpoint did not start: ${error.message}`, { cause: error })
   }
 }

@@ -28,6 +28,8 @@ Endpoint
   --account-id DIGITS           [default 123456789012]
   --profile aws|friendly        friendly tells a refused client why; aws refuses as
                                 silently as IoT Core. [default friendly]
+  --handler-timeout SECONDS     How long a handler may take, for debugging. [default 5,
+                                as in IoT Core]
   --ca-file PATH                The CA certificate is written there, and stays.
                                 [default: a temporary file]
   --config FILE                 The options of startLocalEndpoint: JSON, or a module
@@ -36,6 +38,7 @@ Endpoint
 
 Log
   --json                        One JSON object a line, and nothing else.
+  --quiet                       Leaves out the event that a handler gets, and its answer.
   --redact                      Masks passwords, tokens and signatures, which are
                                 shown otherwise.
   --no-color                    No colours. There are none in a pipe or with NO_COLOR.

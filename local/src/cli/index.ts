@@ -29,8 +29,8 @@ async function main(argv: readonly string[]): Promise<void> {
   if (given.version) return void process.stdout.write(`${version()}\n`)
 
   const paint = createPaint(given.color, process.stdout.isTTY === true, process.env)
-  const { json, redact } = given
-  const log = new LiveLog({ json, redact, paint, write: (text) => void process.stdout.write(text) })
+  const { json, redact, quiet } = given
+  const log = new LiveLog({ json, redact, quiet, paint, write: (text) => void process.stdout.write(text) })
   const options = await mergeOptions(given, log)
   const stopped = stopSignal()
   // A function of the config file runs in this process; what it forgets to catch is no reason to end.
@@ -38,7 +38,7 @@ async function main(argv: readonly string[]): Promise<void> {
     process.stderr.write(`Unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}\n`)
   })
   const endpoint = await startLocalEndpoint(options).catch((error: NodeJS.ErrnoException) => {
-    throw explainFailure(error, options)
+    throw explainFailure(error, options, given.config)
   })
   try {
     const caFile = await placeCaFile(given, endpoint)
@@ -72,6 +72,7 @@ async function mergeOptions(given: Arguments, log: LiveLog): Promise<LocalEndpoi
     profile: 'friendly',
     ...config,
     ...given.options,
+    limits: { ...config.limits, ...given.options.limits },
     authorizers,
     log: (event) => {
       log.event(event)

@@ -8,6 +8,8 @@ import { jsonLine, printable, printableLines } from './printable'
 export interface LogOptions {
   json: boolean
   redact: boolean
+  /** Without the event that a handler gets, and its answer. */
+  quiet: boolean
   paint: Paint
   write: (text: string) => void
 }
@@ -46,7 +48,8 @@ export class LiveLog {
   invocation(invocation: HandlerInvocation): void {
     const { authorizer, event: given } = invocation
     const ended = 'response' in invocation || invocation.error !== undefined
-    const { redact, json } = this.#options
+    const { redact, json, quiet } = this.#options
+    if (quiet) return
     const shown = showInvocation(invocation, redact)
     const subject: Subject = {
       time: Date.now(),

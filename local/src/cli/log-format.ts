@@ -36,7 +36,8 @@ export function readEvent(event: LocalEvent): Reading {
 const COLUMNS = ['type', 'time', 'connectionId', 'clientId']
 
 const FORMATS: Formats = {
-  'connect-refused': ({ stage, rule, message, authorizerName }) => ({
+  // The message puts the decision into words already.
+  'connect-refused': ({ stage, rule, message, authorizerName, decision: _decision }) => ({
     tone: 'bad',
     line: `connection refused at ${stage}: ${rule}`,
     details: [message, authorizerName && `authorizer ${authorizerName}`],

@@ -25,7 +25,7 @@ export class ConnectRate {
       throw new Refusal(
         'connect',
         'connect-throttled',
-        `a client id may send ${this.#perSecond} CONNECT a second; the next one in ${bucket.waitMs(1)} ms`,
+        `a client id may send ${this.#perSecond} CONNECT a second; as in IoT Core; the next one in ${bucket.waitMs(1)} ms (limits.connectsPerSecond)`,
         QUOTA_EXCEEDED,
       )
     }

@@ -102,11 +102,13 @@ function judgeServerName(
   if (serverName === undefined) {
     return refuse(
       'server-name-missing',
-      'the client sent no server name (SNI), so there is no account to ask',
+      'the client sent no server name (SNI), so there is no account to ask; connect to a name and not to an address',
     )
   }
   if (domain === undefined) {
-    const message = `the server name "${serverName}" (SNI) is none of this endpoint's: ${names.join(', ')}`
+    const message =
+      `the server name "${serverName}" (SNI) is none of this endpoint's: ${names.join(', ')}; ` +
+      'connect to one of them, or add it (option hostNames, --host-name)'
     return refuse('server-name-unknown', message)
   }
   if (domain.domainConfigurationStatus === 'DISABLED') {

@@ -91,7 +91,7 @@ export class LambdaApiHandler implements Handler {
     return new HandlerFault(
       'lambda-unreachable',
       `the Lambda Invoke API at ${this.#url.origin} cannot be reached: ${reason}; start it with ` +
-        `"sam local start-lambda --port ${port}", or the runtime interface emulator with "docker run -p ${port}:8080 <image>"`,
+        `"sam local start-lambda --port ${port}", the runtime interface emulator with "docker run -p ${port}:8080 <image>", or a server of your own`,
     )
   }
 }

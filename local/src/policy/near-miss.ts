@@ -50,7 +50,7 @@ const elsewhere: Finder = ({ name, statement }, request) => {
     prefix === arnPrefix ? undefined : arnPrefix + rest,
   )
   const prefix = pattern && ARN.exec(substitute(pattern, variables) ?? pattern)![1]
-  return prefix && `${name} allows it in ${prefix} but this endpoint is ${arnPrefix} (region and accountId)`
+  return prefix && `${name} allows it in ${prefix} but ${whereThisIs(arnPrefix)}`
 }
 
 /** `topic/` in place of `topicfilter/`, for instance. */
@@ -71,7 +71,7 @@ const elsewhereAndOtherKind: Finder = ({ name, statement }, request) => {
   )
   return (
     pattern &&
-    `${name} allows it on ${pattern}, but this endpoint is ${request.arnPrefix} (region and accountId), and ${request.action} is judged on ${kind}/…`
+    `${name} allows it on ${pattern}, but ${request.action} is judged on ${kind}/…, and ${whereThisIs(request.arnPrefix)}`
   )
 }
 
@@ -114,5 +114,9 @@ function meets(pattern: string, text: string, variables: Variables): boolean {
 function covers({ not, patterns }: Patterns, action: string): boolean {
   return patterns.some((pattern) => meets(pattern.toLowerCase(), action, new Map())) !== not
 }
+
+/** For the author of a policy with ARNs of a real account. */
+const whereThisIs = (arnPrefix: string): string =>
+  `this endpoint is ${arnPrefix} (options region and accountId, --region and --account-id)`
 
 const kindOf = (resourceName: string): string => resourceName.slice(0, resourceName.indexOf('/'))
