@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { Authorizers, type Authorizer, type HandlerInvocation } from './authorizer/authorizer'
@@ -139,25 +140,28 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
   const domains = new Domains(domainTable, [ENDPOINT, `*.iot.${region}.amazonaws.com`, ...hostNames])
   const credentials = createServerCredentials([...domains.names, '127.0.0.1', '::1'])
   const frontDoor = new FrontDoor({ credentials, domains, services })
-  await authorizers.start()
-  const { port, address } = await frontDoor.listen(wantedPort, host).catch(async (error: unknown) => {
-    await authorizers.close()
-    throw error
-  })
-  const warnings = exposureWarnings(address, port)
-  for (const message of warnings) journal.record({ type: 'warning', message })
-  const directory = await mkdtemp(join(tmpdir(), 'custom-authorizer-local-'))
+  const directory = await createTemporaryFolder()
   const caFile = join(directory, 'ca.pem')
-  await writeFile(caFile, credentials.ca)
-
-  let closing: Promise<void> | undefined
-  const close = async (): Promise<void> => {
+  const closeAll = async (): Promise<void> => {
     await frontDoor.close()
     await authorizers.close()
     faults.close()
     broker.clear()
     await rm(directory, { recursive: true, force: true })
   }
+  const start = async (): Promise<AddressInfo> => {
+    await writeFile(caFile, credentials.ca)
+    await authorizers.start()
+    return frontDoor.listen(wantedPort, host)
+  }
+  const { port, address } = await start().catch(async (error: unknown) => {
+    await closeAll()
+    throw error
+  })
+  const warnings = exposureWarnings(address, port)
+  for (const message of warnings) journal.record({ type: 'warning', message })
+
+  let closing: Promise<void> | undefined
   return {
     endpoint: ENDPOINT,
     port,
@@ -171,7 +175,19 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     },
     warnings,
     testInvokeAuthorizer: (invocation) => testInvokeAuthorizer(authorizers, randomUUID(), invocation),
-    close: () => (closing ??= close()),
-    [Symbol.asyncDispose]: () => (closing ??= close()),
+    close: () => (closing ??= closeAll()),
+    [Symbol.asyncDispose]: () => (closing ??= closeAll()),
+  }
+}
+
+async function createTemporaryFolder(): Promise<string> {
+  try {
+    return await mkdtemp(join(tmpdir(), 'custom-authorizer-local-'))
+  } catch (error) {
+    throw new Error(
+      `the file of the CA certificate needs a folder in ${tmpdir()}, and none can be made there: ` +
+        `${(error as Error).message}; set TMPDIR (TEMP on Windows) to a folder that can be written to`,
+      { cause: error },
+    )
   }
 }

@@ -19,6 +19,11 @@ export interface Limits {
   topicAliases: number
   minKeepAliveSeconds: number
   maxKeepAliveSeconds: number
+  /**
+   * A client that has been silent for this many times its keep-alive is cut off. Infinity cuts nobody off: with a
+   * clock that a test moves, a client's PINGREQ would come too late.
+   */
+  keepAliveFactor: number
   sessionExpirySeconds: number
   messageExpirySeconds: number
   handlerTimeoutMs: number
@@ -77,6 +82,7 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   topicAliases: 8,
   minKeepAliveSeconds: 30,
   maxKeepAliveSeconds: 1200,
+  keepAliveFactor: 1.5,
   sessionExpirySeconds: 3600,
   messageExpirySeconds: 604_800,
   handlerTimeoutMs: 5000,
@@ -133,6 +139,7 @@ const RANGES: Partial<Record<keyof Limits, readonly [number, number]>> = {
   maxKeepAliveSeconds: [1, 65_535],
   sessionExpirySeconds: [0, 4_294_967_295],
   handlerTimeoutMs: [1, 2_147_483_647],
+  keepAliveFactor: [Number.MIN_VALUE, Infinity],
   connectsPerSecond: [Number.MIN_VALUE, Infinity],
   publishesPerSecond: [Number.MIN_VALUE, Infinity],
   bytesPerSecond: [Number.MIN_VALUE, Infinity],

@@ -108,19 +108,36 @@ test('a handler that throws: its stack, and the next connection is served', asyn
   await cli.until(/#2 +device-1 +connection accepted/)
 })
 
-test('a function of the config file that forgets a rejection: the next connection is served', async (t) => {
-  const { file } = await folder(t, {
-    'c.mjs': `const handler = () => {
-      Promise.reject(new Error('forgotten'))
-      return ${ANSWER}
-    }
-    export default { authorizers: { A: { handler, signingDisabled: true } }, defaultAuthorizer: 'A' }`,
+for (const [what, functions] of [
+  [
+    'a handler that forgets a rejection',
+    `{ handler: () => { Promise.reject(new Error('forgotten')); return ANSWER } }`,
+  ],
+  [
+    'a handler that throws after its answer',
+    `{ handler: () => { setImmediate(() => { throw new Error('forgotten') }); return ANSWER } }`,
+  ],
+  ['a log that throws', `{ handler: () => ANSWER, log: () => { throw new Error('forgotten') } }`],
+  [
+    'an onInvocation that throws',
+    `{ handler: () => ANSWER, onInvocation: () => { throw new Error('forgotten') } }`,
+  ],
+]) {
+  test(`${what}, of the config file: its stack is shown, and the next connection is served`, async (t) => {
+    const { file } = await folder(t, {
+      'c.mjs': `const ANSWER = ${ANSWER}
+        const { handler, ...options } = ${functions}
+        export default {
+          authorizers: { A: { handler, signingDisabled: true } }, defaultAuthorizer: 'A', ...options
+        }`,
+    })
+    const cli = await startCli(t, ['--config', file('c.mjs')])
+    await connectTo(t, cli)
+    const client = await connectTo(t, cli, { clientId: 'device-2' })
+    assert.equal(client.connected, true)
+    assert.match(cli.out.stderr, /^Nothing caught this error.*\nError: forgotten\n +at .*c\.mjs:\d/m)
   })
-  const cli = await startCli(t, ['--config', file('c.mjs')])
-  await connectTo(t, cli)
-  const client = await connectTo(t, cli, { clientId: 'device-2' })
-  assert.equal(client.connected, true)
-})
+}
 
 test('what a handler prints comes between its call and its answer', async (t) => {
   const { cli } = await startWith(
@@ -191,6 +208,15 @@ test('--json: one object a line, the calls of handlers among them', async (t) =>
   assert.deepEqual(
     events.map(({ type, connectionId }) => ({ type, connectionId })),
     ['authorizer-answered', 'connected'].map((type) => ({ type, connectionId: invocation.connectionId })),
+  )
+})
+
+test('--json: the first line says where it listens, whatever a module prints before', async (t) => {
+  const { cli } = await startWith(t, `console.log('loading')\n${moduleThatAnswers(grant())}`, ['--json'])
+  await cli.until(/"loading".*\n/)
+  assert.deepEqual(
+    readJson(cli).map(({ type }) => type),
+    ['listening', 'handler-log'],
   )
 })
 

@@ -220,6 +220,30 @@ for (const signal of ['SIGINT', 'SIGTERM']) {
   })
 }
 
+for (const [signal, exitCode] of [
+  ['SIGINT', 130],
+  ['SIGTERM', 143],
+]) {
+  test(`a second ${signal} while it is closing ends it at once`, async (t) => {
+    // Connections are closed first, and the log hears of it.
+    const { file } = await folder(t, {
+      'c.mjs': `const log = ({ type }) => {
+        if (type === 'disconnected') process.kill(process.pid, '${signal}')
+      }
+      export default {
+        authorizers: { A: { handler: () => (${allowAll}), signingDisabled: true } },
+        defaultAuthorizer: 'A',
+        log,
+      }`,
+    })
+    const cli = await startCli(t, ['--config', file('c.mjs')])
+    await connectTo(t, cli)
+    cli.child.kill(signal)
+    const [code] = await cli.closed
+    assert.equal(code, exitCode, cli.out.stderr)
+  })
+}
+
 test('a reader that has gone ends it quietly', async (t) => {
   const { cli } = await startOpen(t, { args: ['--default-authorizer', 'MyAuthorizer'] })
   cli.child.stdout.destroy()

@@ -17,8 +17,8 @@ export async function folder(t, files) {
 }
 
 /** Runs the command to its end. */
-export async function runCli(args) {
-  const child = spawn(process.execPath, [CLI, ...args])
+export async function runCli(args, { env = {} } = {}) {
+  const child = spawn(process.execPath, [CLI, ...args], { env: { ...process.env, ...env } })
   const out = collect(child)
   const [code] = await once(child, 'close')
   return { code, ...out }

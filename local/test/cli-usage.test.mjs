@@ -146,9 +146,9 @@ for (const [what, source, said] of [
   })
 }
 
-async function startsNot(t, args, said) {
+async function startsNot(t, args, said, options) {
   const { file } = await folder(t, { 'a.mjs': moduleThatAnswers(grant()) })
-  const { code, stderr } = await runCli(['--authorizer', `A=${file('a.mjs')}`, ...args])
+  const { code, stderr } = await runCli(['--authorizer', `A=${file('a.mjs')}`, ...args], options)
   assert.equal(code, 1, stderr)
   assert.match(stderr, said)
 }
@@ -171,6 +171,22 @@ test('a CA file that cannot be written: exit code 1, and its path', async (t) =>
     ['--port', '0', '--ca-file', '/none/ca.pem'],
     /--ca-file \/none\/ca\.pem cannot be written/,
   )
+})
+
+test('a start that fails ends it, whatever the config file has begun', async (t) => {
+  const { file } = await folder(t, { 'c.mjs': 'setInterval(() => {}, 1000)\nexport default {}' })
+  await startsNot(t, ['--port', '0', '--host', '192.0.2.1', '--config', file('c.mjs')], /no address/)
+})
+
+test('no temporary folder: exit code 1, and what to do', async (t) => {
+  await startsNot(t, ['--port', '0'], /\/none\/tmp.*; set TMPDIR/, { env: { TMPDIR: '/none/tmp' } })
+})
+
+test('--json: what a module printed that does not load is shown', async (t) => {
+  const { file } = await folder(t, { 'a.mjs': `console.log('looking up')\nthrow new Error('no database')` })
+  const { code, stdout } = await runCli(['--json', '--authorizer', `A=${file('a.mjs')}`, '--port', '0'])
+  assert.equal(code, 1)
+  assert.equal(JSON.parse(stdout).text, 'looking up')
 })
 
 test('--help shows every flag', async () => {

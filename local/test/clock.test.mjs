@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict'
+import { execFile } from 'node:child_process'
+import { readFile } from 'node:fs/promises'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import { createManualClock } from 'custom-authorizer-local'
-import { lastOfType, openRaw, start } from './support.mjs'
+import { connectMqtt, lastOfType, ofType, openRaw, start } from './support.mjs'
 
 test('a manual clock stands still until it is moved', async () => {
   const clock = createManualClock(1000)
@@ -63,4 +67,37 @@ test('a client that says nothing after the TLS handshake is turned away by the c
   await clock.advance(20_000)
   await client.closed
   assert.equal(lastOfType(endpoint, 'connect-refused').rule, 'connect-timeout')
+})
+
+test('the recipe in the manual does what it says', async () => {
+  const manual = await readFile(new URL('../README.md', import.meta.url), 'utf8')
+  const [recipe] = manual.match(/(?<=^```js\n)(?:(?!^```)[^])*createManualClock\(\)(?:(?!^```)[^])*/m)
+  const source = recipe.replace('./examples/', new URL('../../examples/', import.meta.url).href)
+  const { stdout } = await promisify(execFile)(
+    process.execPath,
+    ['--input-type=module', '--eval', source],
+    { cwd: fileURLToPath(new URL('..', import.meta.url)) }, // where its imports are looked for
+  )
+  assert.deepEqual(stdout.trim().split('\n'), ['1', 'CUSTOMAUTH_TTL_EXPIRATION'])
+})
+
+const UNTIMED = {
+  keepAliveFactor: Infinity,
+  connectsPerSecond: Infinity,
+  publishesPerSecond: Infinity,
+  bytesPerSecond: Infinity,
+  replayPerSecond: Infinity,
+}
+
+test('with the limits of the recipe MQTT.js stays, publishes and comes back as under any clock', async (t) => {
+  const clock = createManualClock()
+  const endpoint = await start(t, { clock, limits: UNTIMED })
+  const client = await connectMqtt(t, endpoint, { clientId: 'device' })
+  await clock.advance(300_000)
+  assert.equal(ofType(endpoint, 'refreshed').length, 1)
+  for (let n = 0; n < 150; n++) await client.publishAsync('a', 'x', { qos: 1 })
+  assert.equal(client.connected, true)
+  await client.endAsync()
+  const again = await connectMqtt(t, endpoint, { clientId: 'device' })
+  assert.equal(again.connected, true)
 })

@@ -1,15 +1,21 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer } from 'node:http'
 import { test } from 'node:test'
+import { setTimeout } from 'node:timers/promises'
 import { createManualClock } from 'custom-authorizer-local'
+import { ANSWER, folder } from './module-support.mjs'
 import {
   allow,
   ARN,
   connectMqtt,
+  connectPacket,
   connectRaw,
   deny,
   grant,
   lastOfType,
   ofType,
+  openRaw,
   publish,
   start,
   subscribe,
@@ -164,26 +170,94 @@ test('an answer after the client has gone is not acted on', async (t) => {
     clock,
   })
   const client = await connectRaw(t, endpoint, quiet)
-  await clock.advance(REFRESH_MS)
+  const advanced = clock.advance(REFRESH_MS)
+  while (endpoint.invocations.length < 2) await new Promise(setImmediate)
   client.send({ cmd: 'disconnect', reasonCode: 0 })
   await client.closed
   resolve(DENIED)
-  await clock.advance(0)
+  await advanced
   assert.equal(lastOfType(endpoint, 'disconnected').disconnectReason, 'CLIENT_INITIATED_DISCONNECT')
   assert.equal(ofType(endpoint, 'disconnected').length, 1)
 })
 
-test('a refresh that does not answer within 5 seconds ends the connection', async (t) => {
+test('a refresh that does not answer within its time ends the connection', async (t) => {
   const clock = createManualClock()
   const answers = [grant(), new Promise(() => {})]
   const endpoint = await start(t, {
     authorizers: { Open: { handler: () => answers.shift(), signingDisabled: true } },
     clock,
+    limits: { handlerTimeoutMs: 100 },
   })
   await connectRaw(t, endpoint, quiet)
-  await clock.advance(REFRESH_MS + 5000)
-  assert.match(lastOfType(endpoint, 'disconnected').message, /did not answer within 5 s/)
+  await clock.advance(REFRESH_MS + 99)
+  assert.deepEqual(ofType(endpoint, 'disconnected'), [])
+  await clock.advance(1)
+  assert.match(lastOfType(endpoint, 'disconnected').message, /did not answer within 0\.1 s/)
 })
+
+/** An authorizer of each kind that works for some real time before it answers. */
+const WORKING = {
+  function: async () => ({
+    handler: async () => {
+      await setTimeout(20)
+      return grant()
+    },
+  }),
+  module: async (t) => {
+    const path = await folder(t, {
+      'a.mjs': `import { setTimeout } from 'node:timers/promises'
+        export const handler = async () => { await setTimeout(20); return ${ANSWER} }`,
+    })
+    return { module: path('a.mjs') }
+  },
+  'Lambda API': async (t) => {
+    const server = createServer(async (request, response) => {
+      await request.resume().toArray()
+      await setTimeout(20)
+      response.end(ANSWER)
+    })
+    server.listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    t.after(() => server.close())
+    return { lambda: { endpoint: `http://127.0.0.1:${server.address().port}`, functionName: 'function' } }
+  },
+}
+
+for (const [kind, create] of Object.entries(WORKING)) {
+  const startWorking = async (t) => {
+    const clock = createManualClock()
+    const authorizers = { Open: { ...(await create(t)), signingDisabled: true } }
+    return { clock, endpoint: await start(t, { authorizers, clock }) }
+  }
+
+  test(`${kind}: advance returns when the handler that it set to work has answered`, async (t) => {
+    const { endpoint, clock } = await startWorking(t)
+    await connectRaw(t, endpoint, quiet)
+    await clock.advance(REFRESH_MS)
+    assert.equal(ofType(endpoint, 'refreshed').length, 1)
+  })
+
+  test(`${kind}: a jump does not cut off a handler that does its work, and the clock stands still for it`, async (t) => {
+    const { endpoint, clock } = await startWorking(t)
+    await connectRaw(t, endpoint, quiet)
+    const connectedAt = clock.now()
+    await clock.advance(3 * REFRESH_MS + 10_000)
+    assert.deepEqual(
+      ofType(endpoint, 'refreshed').map(({ time }) => time - connectedAt),
+      [1, 2, 3].map((n) => n * REFRESH_MS),
+    )
+    assert.deepEqual(ofType(endpoint, 'disconnected'), [])
+  })
+
+  test(`${kind}: a jump does not cut off a handler that was at work before`, async (t) => {
+    const { endpoint, clock } = await startWorking(t)
+    const client = await openRaw(t, endpoint)
+    const connack = client.ask(connectPacket(5, quiet))
+    while (endpoint.invocations.length === 0) await new Promise(setImmediate)
+    await clock.advance(10_000)
+    assert.equal((await connack).reasonCode, 0)
+  })
+}
 
 test('by the choice failedRefresh: keep, a denied refresh leaves policy and connection, and is tried again', async (t) => {
   const { endpoint, clock } = await startWithAnswers(t, [grant(), DENIED, grant()], {

@@ -3,7 +3,7 @@ import { relative } from 'node:path'
 import { test } from 'node:test'
 import { pathToFileURL } from 'node:url'
 import { startLocalEndpoint } from 'custom-authorizer-local'
-import { ANSWER, answering, folder, principal, startModule } from './module-support.mjs'
+import { ANSWER, answering, countThreads, folder, principal, startModule, write } from './module-support.mjs'
 import { connectPacket, connectRaw, lastOfType, ofType, openRaw, start } from './support.mjs'
 
 const fails = (endpoint, rule, message = /./) =>
@@ -109,6 +109,36 @@ test('more calls at the same time than there are threads are all answered', asyn
   const { endpoint } = await startModule(t, path('a.mjs'))
   const answers = await Promise.all(Array.from({ length: 40 }, () => principal(endpoint)))
   assert.deepEqual(new Set(answers), new Set(['one']))
+})
+
+test('many calls after all threads have ended begin no more threads than at any time', async (t) => {
+  const text = `export const handler = ({ protocolData }) => {
+    if (protocolData.mqtt.clientId === 'exit') process.exit(3)
+    return ${ANSWER}
+  }`
+  const path = await folder(t, { 'a.mjs': text })
+  const threads = countThreads(t)
+  const { endpoint } = await startModule(t, path('a.mjs'))
+  const calls = (count, clientId) =>
+    Promise.allSettled(
+      Array.from({ length: count }, () => endpoint.testInvokeAuthorizer({ mqttContext: { clientId } })),
+    )
+  await calls(20, 'exit')
+  const answers = await calls(60, 'fine')
+  assert.deepEqual(new Set(answers.map(({ status }) => status)), new Set(['fulfilled']))
+  assert.ok(threads.most <= 16, `${threads.most} threads`)
+})
+
+test('calls that wait for the same thread to load are all told why it does not', async (t) => {
+  const text = `import { existsSync } from 'node:fs'
+    if (existsSync(new URL('down.txt', import.meta.url))) throw new Error('no database')
+    export const handler = () => process.exit(3)`
+  const path = await folder(t, { 'a.mjs': text })
+  const { endpoint } = await startModule(t, path('a.mjs'))
+  await fails(endpoint, 'handler-exited')
+  await write(path('down.txt'), '')
+  const calls = Array.from({ length: 20 }, () => fails(endpoint, 'handler-not-loaded', /Error: no database/))
+  await Promise.all(calls)
 })
 
 // At start

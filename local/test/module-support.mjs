@@ -42,3 +42,23 @@ export async function startModule(t, module, options = {}) {
 
 export const principal = async (endpoint) =>
   (await endpoint.testInvokeAuthorizer({ mqttContext: {} })).principalId
+
+/** Counts the threads of this process: `most` is how many there were at the same time. */
+export function countThreads(t) {
+  const count = { alive: 0, most: 0 }
+  const onWorker = (worker) => {
+    count.most = Math.max(count.most, ++count.alive)
+    worker.once('exit', () => count.alive--)
+  }
+  process.on('worker', onWorker)
+  t.after(() => process.off('worker', onWorker))
+  return count
+}
+
+/** A module whose calls say that they began, and answer once there is a file `go.txt` beside it. */
+export const holding = (principalId) => `import { existsSync } from 'node:fs'
+  export const handler = async () => {
+    console.log('called')
+    while (!existsSync(new URL('go.txt', import.meta.url))) await new Promise((next) => setTimeout(next, 5))
+    return { ...${ANSWER}, principalId: ${JSON.stringify(principalId)} }
+  }`

@@ -1,5 +1,4 @@
 #!/usr/bin/env node
-import { once } from 'node:events'
 import { readFileSync } from 'node:fs'
 import { writeFile } from 'node:fs/promises'
 import { join, resolve } from 'node:path'
@@ -19,8 +18,9 @@ const DEFAULT_PORT = 8443
 void main(process.argv.slice(2)).catch((error: unknown) => {
   const { message } = error as Error
   const lines = error instanceof UsageError ? [message, error.hint] : [message]
-  process.stderr.write(`${lines.join('\n').split('\n').map(printable).join('\n')}\n`)
   process.exitCode = error instanceof UsageError ? 2 : 1
+  // What the config file may have begun, a timer or a connection of its own, must not keep this alive.
+  process.stderr.write(`${lines.join('\n').split('\n').map(printable).join('\n')}\n`, () => process.exit())
 })
 
 async function main(argv: readonly string[]): Promise<void> {
@@ -33,23 +33,31 @@ async function main(argv: readonly string[]): Promise<void> {
   const log = new LiveLog({ json, redact, quiet, paint, write: (text) => void process.stdout.write(text) })
   const options = await mergeOptions(given, log)
   const stopped = stopSignal()
-  // A function of the config file runs in this process; what it forgets to catch is no reason to end.
-  process.on('unhandledRejection', (reason) => {
-    process.stderr.write(`Unhandled rejection: ${reason instanceof Error ? reason.stack : String(reason)}\n`)
-  })
+  process.on('uncaughtException', outlive)
   const endpoint = await startLocalEndpoint(options).catch((error: NodeJS.ErrnoException) => {
+    log.open()
     throw explainFailure(error, options, given.config)
   })
   try {
     const caFile = await placeCaFile(given, endpoint)
     const { assumedUnsigned } = given
-    if (json)
-      log.writeJson({ type: 'listening', time: Date.now(), port: endpoint.port, caFile, assumedUnsigned })
+    if (json) log.open({ type: 'listening', time: Date.now(), port: endpoint.port, caFile, assumedUnsigned })
     else process.stdout.write(banner({ endpoint, options, assumedUnsigned, caFile }, paint))
     await stopped
+    if (!json) process.stdout.write('Closing; Ctrl-C again ends it at once.\n')
   } finally {
     await endpoint.close()
   }
+}
+
+/**
+ * A function of the config file runs in this process; what it forgets to catch, a rejection or an error that it throws
+ * late, is no reason to end. Where the start fails, that is told by its own rejection.
+ */
+function outlive(error: unknown): void {
+  const shown = error instanceof Error ? (error.stack ?? error.message) : String(error)
+  const lines = ['Nothing caught this error; the server goes on:', ...shown.split('\n')]
+  process.stderr.write(`${lines.map(printable).join('\n')}\n`)
 }
 
 /** Flags win over the config file; of authorizers each by its name. */
@@ -95,17 +103,22 @@ async function placeCaFile({ caFile }: Arguments, endpoint: LocalEndpoint): Prom
 }
 
 /** Resolves when it is to end: Ctrl-C, SIGTERM, or a reader of its output that has gone. A second signal ends it at once. */
-async function stopSignal(): Promise<void> {
-  const gone = new Promise<void>((end, fail) => {
+function stopSignal(): Promise<void> {
+  return new Promise((end, fail) => {
+    let ending = false
+    const stop = (): void => {
+      ending = true
+      end()
+    }
+    const onSignal = (code: number): void => (ending ? process.exit(code) : stop())
     process.stdout.on('error', (error: NodeJS.ErrnoException) => {
-      if (error.code === 'EPIPE') end()
+      if (error.code === 'EPIPE') stop()
       else fail(error)
     })
+    process.stderr.on('error', () => undefined)
+    process.on('SIGINT', () => onSignal(130))
+    process.on('SIGTERM', () => onSignal(143))
   })
-  process.stderr.on('error', () => undefined)
-  await Promise.race([once(process, 'SIGINT'), once(process, 'SIGTERM'), gone])
-  process.once('SIGINT', () => process.exit(130))
-  process.once('SIGTERM', () => process.exit(143))
 }
 
 function version(): string {

@@ -33,14 +33,25 @@ export class LiveLog {
   /** Short numbers in place of ids. */
   readonly #numbers = new Map<string, number>()
   #count = 0
+  /** What happened before a program could read where to connect. */
+  #early: string[] | undefined
   #clientWidth = 8
 
   constructor(options: LogOptions) {
     this.#options = options
+    if (options.json) this.#early = []
+  }
+
+  /** As JSON nothing is written before this, so that `first` is the first line. */
+  open(first?: object): void {
+    const early = this.#early ?? []
+    this.#early = undefined
+    if (first !== undefined) this.#writeJson(first)
+    for (const line of early) this.#options.write(line)
   }
 
   event(event: LocalEvent): void {
-    if (this.#options.json) this.writeJson(event)
+    if (this.#options.json) this.#writeJson(event)
     else this.#writeBlock(event, readEvent(event))
   }
 
@@ -57,7 +68,7 @@ export class LiveLog {
       clientId: given.protocolData.mqtt?.clientId,
     }
     if (json) {
-      if (ended) this.writeJson({ type: 'invocation', ...subject, authorizerName: authorizer, ...shown })
+      if (ended) this.#writeJson({ type: 'invocation', ...subject, authorizerName: authorizer, ...shown })
     } else if (!ended) {
       this.#writeBlock(subject, {
         tone: 'strong',
@@ -73,8 +84,10 @@ export class LiveLog {
     }
   }
 
-  writeJson(entry: object): void {
-    this.#options.write(`${jsonLine(entry)}\n`)
+  #writeJson(entry: object): void {
+    const line = `${jsonLine(entry)}\n`
+    if (this.#early === undefined) this.#options.write(line)
+    else this.#early.push(line)
   }
 
   #writeBlock({ time, connectionId, clientId = '' }: Subject, { tone, line, details = [] }: Reading): void {

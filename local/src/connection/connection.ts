@@ -341,11 +341,17 @@ export class Connection implements PacketListener {
   /** Starts anew with each packet. Not `timer.refresh()`, which mocked timers do not follow. */
   #watchKeepAlive(): void {
     this.#timer.cancel()
+    const { clock, limits } = this.#services
+    const { keepAliveFactor: factor } = limits
+    if (factor === Infinity) return
     const seconds = this.#request!.keepAliveSeconds
-    this.#timer = this.#services.clock.setTimeout(() => {
-      const message = `nothing came from the client within 1.5 times its keep-alive of ${seconds} s`
-      this.#close('MQTT_KEEP_ALIVE_TIMEOUT', message, KEEP_ALIVE_TIMEOUT)
-    }, seconds * 1500)
+    this.#timer = clock.setTimeout(
+      () => {
+        const message = `nothing came from the client within ${factor} times its keep-alive of ${seconds} s`
+        this.#close('MQTT_KEEP_ALIVE_TIMEOUT', message, KEEP_ALIVE_TIMEOUT)
+      },
+      seconds * factor * 1000,
+    )
   }
 
   #stopTimers(): void {

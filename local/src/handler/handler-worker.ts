@@ -32,6 +32,7 @@ export interface WorkerError {
 export type WorkerMessage =
   | { type: 'loaded' }
   | { type: 'load-failed'; error: WorkerError }
+  | { type: 'json'; files: string[] }
   | { type: 'answer'; id: number; json: string }
   | { type: 'failed'; id: number; error: WorkerError }
   | { type: 'output'; id: number | undefined; stream: 'stdout' | 'stderr'; text: string }
@@ -41,6 +42,7 @@ const MAX_OUTPUT_LENGTH = 64 * 1024
 
 const port = parentPort!
 const running = new AsyncLocalStorage<number>()
+const toldJson = new Set<string>()
 let outputLeft = MAX_OUTPUT_LENGTH
 
 captureOutput('stdout')
@@ -51,6 +53,7 @@ async function load(url: string): Promise<void> {
   try {
     const lambda = findHandler((await import(url)) as Record<string, unknown>)
     port.on('message', (call: WorkerCall) => void answer(lambda, call))
+    tellJson()
     send({ type: 'loaded' })
   } catch (error) {
     send({ type: 'load-failed', error: describe(error) })
@@ -69,7 +72,17 @@ async function answer(
     send({ type: 'answer', id, json })
   } catch (error) {
     send({ type: 'failed', id, error: describe(error) })
+  } finally {
+    tellJson()
   }
+}
+
+/** The cache of `require` holds what `import` got as well, as far as it is JSON. */
+function tellJson(): void {
+  const files = Object.keys(require.cache).filter((file) => file.endsWith('.json') && !toldJson.has(file))
+  if (files.length === 0) return
+  for (const file of files) toldJson.add(file)
+  send({ type: 'json', files })
 }
 
 /** What CommonJS exports is the default export of the module, too; a transpiler may have wrapped it once more. */

@@ -70,8 +70,8 @@ const MAX_ANSWER_BYTES = 6_291_556
  * Rejects with the handler's own error, with HandlerTimeout or with HandlerFault; what comes afterwards is ignored.
  */
 export function invoke(handler: Handler, event: AuthorizerEvent, invocation: Invocation): Promise<unknown> {
-  return new Promise((resolve, reject) => {
-    const { timeoutMs, clock, log } = invocation
+  const { timeoutMs, clock, log } = invocation
+  const outcome = new Promise((resolve, reject) => {
     const deadline = clock.now() + timeoutMs
     const limit = new AbortController()
     const timer = clock.setTimeout(() => {
@@ -89,6 +89,8 @@ export function invoke(handler: Handler, event: AuthorizerEvent, invocation: Inv
       .then(resolve, reject)
       .finally(() => timer.cancel())
   })
+  clock.waitFor?.(outcome, timeoutMs)
+  return outcome
 }
 
 /** An answer as it arrives over the network; nothing, as from a handler without `return`, becomes null. */

@@ -1,9 +1,11 @@
 import { watch, type FSWatcher } from 'node:fs'
 import { readdir, stat } from 'node:fs/promises'
-import { join, sep } from 'node:path'
+import { basename, join, sep } from 'node:path'
 
 export interface ModuleWatchOptions {
   directory: string
+  /** Whether a JSON file is one that the module imports. */
+  concernsJson: (path: string) => boolean
   /** The files that changed since it was last called. */
   onChange: (files: string[]) => void
   onProblem: (message: string) => void
@@ -12,7 +14,8 @@ export interface ModuleWatchOptions {
 /** An editor writes a file in several steps. */
 const SETTLE_MS = 50
 const MAX_DIRECTORIES = 1000
-const CODE = /\.([cm]?[jt]s|json)$/
+/** `package.json` says how the code beside it is read. */
+const CODE = /\.[cm]?[jt]s$|^package\.json$/
 
 /**
  * Tells when code below a directory changes. Not `recursive: true`, which would go into node_modules as well; and
@@ -60,15 +63,19 @@ export class ModuleWatch {
       const path = join(directory, entry.name)
       if (isIgnored(entry.name)) continue
       if (entry.isDirectory()) await this.#add(path, isNew)
-      else if (isNew && CODE.test(entry.name)) this.#note(path)
+      else if (isNew && this.#isCode(path)) this.#note(path)
     }
   }
 
   #onEvent(type: string, directory: string, name: string | null): void {
     if (name === null || isIgnored(name)) return
     const path = join(directory, name)
-    if (CODE.test(name)) this.#note(path)
+    if (this.#isCode(path)) this.#note(path)
     else if (type === 'rename') void this.#rescan(path)
+  }
+
+  #isCode(path: string): boolean {
+    return CODE.test(basename(path)) || (path.endsWith('.json') && this.#options.concernsJson(path))
   }
 
   #note(path: string): void {

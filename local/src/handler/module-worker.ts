@@ -10,11 +10,15 @@ export interface ModuleWorkerOptions {
   env: NodeJS.ProcessEnv
   /** What the module prints outside of any call. */
   log: HandlerCall['log']
+  /** Called with JSON files that the module has imported. */
+  onJson: (files: string[]) => void
   onExit: (worker: ModuleWorker) => void
 }
 
 interface Pending {
   call: HandlerCall
+  /** The module has it; until then it waits for the module to load. */
+  running: boolean
   resolve: (answer: unknown) => void
   reject: (error: Error) => void
 }
@@ -24,14 +28,18 @@ const LOAD_TIMEOUT_MS = 10_000
 /** One that needs more is ended; without a limit of its own it would take the process with it. */
 const MAX_HEAP_MB = 512
 
-/** One thread with one copy of the module, as one execution environment of Lambda. */
+/** One thread with one copy of the module, as one execution environment of Lambda. It begins to load at once. */
 export class ModuleWorker {
   /** No further call goes here. */
   retired = false
+  /** Why the module did not load, which is also what its calls reject with. The thread is ended then. */
+  loadError: Error | undefined
+  readonly loaded: Promise<void>
+  readonly exited: Promise<void>
   readonly #options: ModuleWorkerOptions
   readonly #worker: Worker
   readonly #pending = new Map<number, Pending>()
-  readonly #exited: Promise<void>
+  #loading: Loading | undefined
   #nextId = 0
   #exitReason: Error | undefined
 
@@ -43,38 +51,44 @@ export class ModuleWorker {
       env: options.env,
       resourceLimits: { maxOldGenerationSizeMb: MAX_HEAP_MB },
     })
+    this.#worker.on('message', (message: WorkerMessage) => this.#onMessage(message))
     this.#worker.on('error', (error: unknown) => (this.#exitReason = asUncaught(error)))
-    this.#exited = new Promise((resolve) => {
+    this.exited = new Promise((resolve) => {
       this.#worker.on('exit', (code) => {
         this.#onExit(code)
         resolve()
       })
     })
+    this.loaded = new Promise((resolve, reject) => {
+      const seconds = LOAD_TIMEOUT_MS / 1000
+      const timer = setTimeout(() => {
+        this.#failLoad(new HandlerFault('handler-not-loaded', `it did not load within ${seconds} s`))
+      }, LOAD_TIMEOUT_MS)
+      this.#loading = { timer, resolve, reject }
+    })
+    // Its calls reject with it, too.
+    this.loaded.catch(() => undefined)
   }
 
+  get isLoaded(): boolean {
+    return this.#loading === undefined && this.loadError === undefined
+  }
+
+  /** Those that wait for the module to load are counted. */
   get calls(): number {
     return this.#pending.size
-  }
-
-  /** Resolves once the module is loaded; otherwise the thread is ended. */
-  async load(): Promise<void> {
-    try {
-      await this.#load()
-      this.#worker.on('message', (message: WorkerMessage) => this.#onMessage(message))
-    } catch (error) {
-      await this.end()
-      throw error
-    }
   }
 
   invoke(event: AuthorizerEvent, call: HandlerCall): Promise<unknown> {
     return new Promise((resolve, reject) => {
       const id = this.#nextId++
-      this.#pending.set(id, { call, resolve, reject })
+      this.#pending.set(id, { call, running: false, resolve, reject })
       call.signal.addEventListener('abort', () => this.#onTimeout(id), { once: true })
-      const message: WorkerCall = { id, event, context: call.context, remainingMs: call.remainingMs() }
-      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
-      this.#worker.postMessage(message)
+      // One that does not load has rejected its calls itself.
+      void this.loaded.then(
+        () => this.#run(id, event),
+        () => undefined,
+      )
     })
   }
 
@@ -84,39 +98,31 @@ export class ModuleWorker {
     if (this.#pending.size === 0) void this.end()
   }
 
-  async end(reason = new HandlerFault('handler-closed', 'the endpoint closes')): Promise<void> {
+  async end(reason: Error = new HandlerFault('handler-closed', 'the endpoint closes')): Promise<void> {
     this.retired = true
     this.#exitReason ??= reason
     await this.#worker.terminate()
-    await this.#exited
+    await this.exited
   }
 
-  #load(): Promise<void> {
-    return new Promise((resolve, reject) => {
-      const worker = this.#worker
-      const onExit = (code: number): void => settle(() => reject(this.#exitReason ?? exited(code)))
-      const onMessage = (message: WorkerMessage): void => {
-        if (message.type === 'output') this.#options.log(message.stream, message.text)
-        else if (message.type === 'loaded') settle(resolve)
-        else if (message.type === 'load-failed') settle(() => reject(revive(message.error)))
-      }
-      const seconds = LOAD_TIMEOUT_MS / 1000
-      const timer = setTimeout(() => {
-        settle(() => reject(new HandlerFault('handler-not-loaded', `it did not load within ${seconds} s`)))
-      }, LOAD_TIMEOUT_MS)
-      const settle = (outcome: () => void): void => {
-        clearTimeout(timer)
-        worker.off('exit', onExit)
-        worker.off('message', onMessage)
-        outcome()
-      }
-      worker.on('exit', onExit)
-      worker.on('message', onMessage)
-    })
+  #run(id: number, event: AuthorizerEvent): void {
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return
+    pending.running = true
+    const { context, remainingMs } = pending.call
+    const message: WorkerCall = { id, event, context, remainingMs: remainingMs() }
+    // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread, not a window
+    this.#worker.postMessage(message)
   }
 
   #onMessage(message: WorkerMessage): void {
     switch (message.type) {
+      case 'loaded':
+        return this.#endLoad()?.resolve()
+      case 'load-failed':
+        return this.#failLoad(revive(message.error))
+      case 'json':
+        return this.#options.onJson(message.files)
       case 'answer':
         return this.#settle(message.id, ({ resolve }) => resolve(JSON.parse(message.json)))
       case 'failed':
@@ -128,10 +134,27 @@ export class ModuleWorker {
     }
   }
 
+  #endLoad(): Loading | undefined {
+    const loading = this.#loading
+    this.#loading = undefined
+    clearTimeout(loading?.timer)
+    return loading
+  }
+
+  #failLoad(error: Error): void {
+    const loading = this.#endLoad()
+    if (loading === undefined) return
+    this.loadError = error
+    loading.reject(error)
+    this.#rejectAll(error)
+    void this.end(error)
+  }
+
   /** As in Lambda, the environment of a call that timed out is not used again. */
   #onTimeout(id: number): void {
-    if (!this.#pending.has(id)) return
-    this.retired = true
+    const pending = this.#pending.get(id)
+    if (pending === undefined) return
+    if (pending.running) this.retired = true
     this.#settle(id, ({ reject }) => reject(new Error('timed out')))
   }
 
@@ -143,14 +166,25 @@ export class ModuleWorker {
     if (this.retired && this.#pending.size === 0) void this.end()
   }
 
-  #onExit(code: number): void {
-    this.retired = true
-    const reason = this.#exitReason ?? exited(code)
+  #rejectAll(reason: Error): void {
     const pending = [...this.#pending.values()]
     this.#pending.clear()
     for (const { reject } of pending) reject(reason)
+  }
+
+  #onExit(code: number): void {
+    this.retired = true
+    const reason = this.#exitReason ?? exited(code)
+    this.#failLoad(reason)
+    this.#rejectAll(reason)
     this.#options.onExit(this)
   }
+}
+
+interface Loading {
+  timer: NodeJS.Timeout
+  resolve: () => void
+  reject: (error: Error) => void
 }
 
 function exited(code: number): HandlerFault {

@@ -21,7 +21,7 @@ export function explainNearMiss(statements: readonly NamedStatement[], request: 
   const near = statements.filter(
     ({ statement }) => statement.effect === 'Allow' && covers(statement.action, action.toLowerCase()),
   )
-  if (near.length === 0) return `no statement allows ${action} on anything`
+  if (near.length === 0) return `none allows ${action} at all`
   for (const find of [elsewhere, otherKind, elsewhereAndOtherKind, unmetCondition]) {
     const found = near.map((one) => find(one, request)).find((text) => text !== undefined)
     if (found !== undefined) return found
