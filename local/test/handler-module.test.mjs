@@ -60,6 +60,14 @@ test('a string as handler is taken for a module', async (t) => {
   assert.equal(await principal(endpoint), 'one')
 })
 
+test('an ES module that its package declares to be CommonJS is refused with advice', async (t) => {
+  const path = await folder(t, {
+    'package.json': '{"type":"commonjs"}',
+    'a.js': answering('new'),
+  })
+  await refusesToStart(path('a.js'), /an ES module in a package of CommonJS needs the ending \.mjs/)
+})
+
 test('a TypeScript module is called where Node strips types, and refused with advice elsewhere', async (t) => {
   const text = `export const handler = async (event: object) => ({ ...${ANSWER}, principalId: 'one' as string })`
   const path = await folder(t, { 'a.ts': text, 'package.json': '{ "type": "module" }' })

@@ -215,7 +215,9 @@ async function explain(error: Error, files: string[]): Promise<string> {
   if (error instanceof HandlerFault) return error.message
   if (error.name === 'SyntaxError') {
     const place = await locateSyntaxError(files)
-    return `${error.name}: ${error.message}${place === '' ? '' : `\n${place}\n`}`
+    const asCommonJs = /Unexpected token 'export'|Cannot use import statement/.test(error.message)
+    const hint = asCommonJs ? '; an ES module in a package of CommonJS needs the ending .mjs' : ''
+    return `${error.name}: ${error.message}${hint}${place === '' ? '' : `\n${place}\n`}`
   }
   const typeScript = /\.[cm]?ts"?/.test(error.message) && error.message.includes('Unknown file extension')
   const hint = typeScript
