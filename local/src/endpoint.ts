@@ -107,7 +107,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
   if (profile !== 'aws' && profile !== 'friendly') throw new TypeError('profile must be "aws" or "friendly"')
   const limits = readLimits(options.limits)
   const choices = readChoices(options.choices, profile)
-  const journal = new Journal(limits.recordedEntries, options.log, clock)
+  const journal = new Journal(limits, options.log, clock)
   const faults = new FaultRegistry(journal, options.faults, clock)
   const authorizers = new Authorizers({
     authorizers: table,
@@ -133,7 +133,7 @@ export async function startLocalEndpoint(options: LocalEndpointOptions): Promise
     authorizers,
     broker,
     faults,
-    lifecycle: new Lifecycle(broker, clock),
+    lifecycle: new Lifecycle(broker, clock, limits.storedSessions),
     connectRate: new ConnectRate(clock, limits.connectsPerSecond),
     outputTotal: { bytes: 0 },
   }

@@ -1,8 +1,11 @@
 import { systemClock, type Clock } from './clock'
 import type { FaultActionName, FaultDirection } from './faults/fault'
 import { notify } from './handler/notify'
+import type { Limits } from './limits'
 import type { Decision } from './policy/policy'
+import { Recording } from './recording'
 import type { RefusalStage } from './connection/refusal'
+import { shorten } from './shorten'
 
 /** What happened at the endpoint, in order. No event holds a password, token or signature. */
 export type LocalEvent =
@@ -211,28 +214,34 @@ export interface Disconnected extends EventBase {
 /** An event as its maker writes it; the time is added by the journal. */
 export type NewEvent<E extends LocalEvent = LocalEvent> = E extends LocalEvent ? Omit<E, 'time'> : never
 
+/** Longer than any topic that IoT Core takes. */
+const MAX_TOPIC_LENGTH = 400
+
 /** The list of events behind `LocalEndpoint.events`. */
 export class Journal {
-  readonly events: LocalEvent[] = []
+  readonly #recording: Recording<LocalEvent>
   readonly #log: ((event: LocalEvent) => void) | undefined
-  readonly #capacity: number
   readonly #clock: Clock
 
-  constructor(capacity: number, log?: (event: LocalEvent) => void, clock: Clock = systemClock) {
+  constructor(
+    limits: Pick<Limits, 'recordedEntries' | 'recordedBytes'>,
+    log?: (event: LocalEvent) => void,
+    clock: Clock = systemClock,
+  ) {
+    this.#recording = new Recording(limits)
     this.#clock = clock
-    this.#capacity = capacity
     this.#log = log
+  }
+
+  get events(): readonly LocalEvent[] {
+    return this.#recording.entries
   }
 
   record(event: NewEvent): void {
     const entry: LocalEvent = { time: this.#clock.now(), ...event }
-    appendBounded(this.events, entry, this.#capacity)
+    if ('topic' in entry) entry.topic = shorten(entry.topic, MAX_TOPIC_LENGTH)
+    if ('filter' in entry) entry.filter = shorten(entry.filter, MAX_TOPIC_LENGTH)
+    this.#recording.append(entry)
     notify(this.#log, entry)
   }
-}
-
-/** Appends, and keeps about the latest `capacity` entries; trims in steps, so that appending stays cheap. */
-export function appendBounded<T>(list: T[], entry: T, capacity: number): void {
-  if (list.length >= capacity * 1.25) list.splice(0, list.length - capacity)
-  list.push(entry)
 }

@@ -60,10 +60,15 @@ export interface Limits {
   /** QoS 1 messages that wait for all sessions together, or for a PUBACK. */
   queuedTotalBytes: number
   retainedBytes: number
-  /** Persistent sessions without a connection; the one that was left first goes first. */
+  /**
+   * Persistent sessions without a connection, and client ids whose version number in lifecycle events is remembered;
+   * the one that was left first goes first.
+   */
   storedSessions: number
   /** How many entries `events` and `invocations` keep; the oldest go first. */
   recordedEntries: number
+  /** What the entries of `events` may take in memory, and those of `invocations`; about, and the oldest go first. */
+  recordedBytes: number
 }
 
 const KIB = 1024
@@ -104,6 +109,7 @@ export const IOT_CORE_LIMITS: Readonly<Limits> = Object.freeze({
   retainedBytes: 256 * MIB,
   storedSessions: 10_000,
   recordedEntries: 50_000,
+  recordedBytes: 64 * MIB,
 })
 
 /** IoT Core's numbers with those in their place that were given. Throws for a limit that does not exist or is no number. */

@@ -83,6 +83,35 @@ test('--redact masks headers and query string of a WebSocket, save what tells no
   })
 })
 
+test('--redact masks numbers and booleans of an answer that are secrets, and not what the answer is', () => {
+  const password = Buffer.from('48151623').toString('base64')
+  const event = {
+    signatureVerified: false,
+    protocols: ['mqtt'],
+    protocolData: { mqtt: { username: '?open=true', password } },
+    connectionMetadata: { id: 'c' },
+  }
+  const response = {
+    isAuthenticated: true,
+    context: { pin: 48_151_623, pins: [48_151_623, 4815], open: true },
+  }
+  assert.deepEqual(showInvocation({ authorizer: 'A', event, response }, true).response, {
+    isAuthenticated: true,
+    context: { pin: '***', pins: ['***', 4815], open: '***' },
+  })
+})
+
+test('--redact hides an answer as a whole where there are more secrets than are looked for', () => {
+  const event = {
+    signatureVerified: false,
+    protocols: ['mqtt'],
+    protocolData: { mqtt: { username: `?${Array.from({ length: 10_000 }, (_, n) => n).join('&')}` } },
+    connectionMetadata: { id: 'c' },
+  }
+  const response = { isAuthenticated: false, context: { pin: 9999 } }
+  assert.equal(showInvocation({ authorizer: 'A', event, response }, true).response, '(hidden)')
+})
+
 for (const password of ['{', '"', 'e', '\\']) {
   test(`--redact with the password ${password} leaves the log and the server whole`, async (t) => {
     const { file } = await folder(t, { 'a.mjs': `export const handler = async () => (${ANSWER})` })

@@ -119,6 +119,20 @@ test('the version number begins anew after an hour without a connection', async 
   assert.equal(JSON.parse((await again.next()).payload.toString()).versionNumber, 0)
 })
 
+test('of those who are away only so many are remembered, and the first to leave is forgotten first', async (t) => {
+  const { endpoint, next } = await startWatched(t, '$aws/events/presence/connected/+', {
+    limits: { storedSessions: 2 },
+  })
+  const versionOf = async (clientId) => {
+    await leave(await connectRaw(t, endpoint, { clientId }))
+    return (await next()).event.versionNumber
+  }
+  const versions = []
+  for (const clientId of ['one', 'two', 'one', 'three', 'one', 'two'])
+    versions.push(await versionOf(clientId))
+  assert.deepEqual(versions, [0, 0, 1, 0, 2, 0])
+})
+
 const picky = (denial) => ({
   authorizers: {
     Open: {

@@ -5,6 +5,7 @@ import {
   connectPacket,
   connectRaw,
   lastOfType,
+  ofType,
   openRaw,
   publish,
   start,
@@ -233,6 +234,82 @@ test('numbers can be replaced, and the lists keep the latest entries', async (t)
   assert.equal((await client.ask({ cmd: 'pingreq' })).cmd, 'pingresp')
   assert.ok(endpoint.events.length <= 25)
   assert.equal(endpoint.events.at(-1).topic, 't/99')
+})
+
+test('the lists keep the latest entries that are within their bytes', async (t) => {
+  const refuseAll = { handler: () => ({ isAuthenticated: false }), signingDisabled: true }
+  const endpoint = await start(t, {
+    authorizers: { Open: refuseAll },
+    limits: { recordedBytes: 500_000 },
+  })
+  for (let n = 0; n < 20; n++) {
+    const client = await openRaw(t, endpoint)
+    const username = `${n}${'u'.repeat(60_000)}`
+    await client.ask(connectPacket(5, { clientId: `c${n}`, username }))
+  }
+  const users = endpoint.invocations.map(({ event }) => parseInt(event.protocolData.mqtt.username, 10))
+  assert.deepEqual(users, [16, 17, 18, 19].slice(-users.length))
+  assert.ok(users.length >= 3)
+  assert.equal(ofType(endpoint, 'connect-refused').length, 20)
+})
+
+test('what a handler answers and throws counts among the bytes that are recorded', async (t) => {
+  const big = 'x'.repeat(60_000)
+  const handler = ({ protocolData: { mqtt } }) => {
+    if (mqtt.username === 'bad') throw new Error(big)
+    return { isAuthenticated: false, context: big }
+  }
+  const endpoint = await start(t, {
+    authorizers: { Open: { handler, signingDisabled: true } },
+    limits: { recordedBytes: 500_000 },
+  })
+  for (let n = 0; n < 20; n++) {
+    const username = n < 10 ? 'good' : 'bad'
+    await endpoint.testInvokeAuthorizer({ mqttContext: { username } }).catch(() => {})
+    const most = n < 10 ? 5 : 3 // a message is in the stack as well
+    if (n % 10 === 9) assert.ok(endpoint.invocations.length <= most, `${endpoint.invocations.length}`)
+  }
+  assert.ok(endpoint.events.length <= 5)
+})
+
+test('an entry that is too large by itself is kept until the next one comes', async (t) => {
+  const endpoint = await start(t, { limits: { recordedBytes: 1 } })
+  await connectRaw(t, endpoint)
+  assert.deepEqual(
+    endpoint.events.map(({ type }) => type),
+    ['connected'],
+  )
+})
+
+test('names, filters and topics are shortened in events', async (t) => {
+  const endpoint = await start(t, { limits: UNPACED })
+  const long = 'n'.repeat(60_000)
+  const stranger = await openRaw(t, endpoint)
+  await stranger.ask(connectPacket(5, { username: `?x-amz-customauthorizer-name=${long}` }))
+  const { message } = lastOfType(endpoint, 'connect-refused')
+  assert.match(message, /^there is no authorizer "n{297}\.\.\." \(known: Open\)$/)
+
+  const client = await connectRaw(t, endpoint)
+  await client.ask({ cmd: 'unsubscribe', messageId: 1, unsubscriptions: [long] })
+  await subscribe(client, long)
+  const rule = await connectRaw(t, endpoint, { clientId: 'rule' })
+  rule.send(publish(`$aws/rules/${long}/t`))
+  await rule.closed
+  assert.equal(lastOfType(endpoint, 'unsubscribe').filter, `${'n'.repeat(397)}...`)
+  assert.equal(lastOfType(endpoint, 'subscribe').filter, `${'n'.repeat(397)}...`)
+  const { topic, allowed } = lastOfType(endpoint, 'publish')
+  assert.deepEqual([topic, allowed], [`$aws/rules/${'n'.repeat(386)}...`, false])
+})
+
+test('an UNSUBSCRIBE has as few filters as a SUBSCRIBE', async (t) => {
+  const endpoint = await start(t)
+  const client = await connectRaw(t, endpoint)
+  const unsubscribe = (count) =>
+    client.ask({ cmd: 'unsubscribe', messageId: 1, unsubscriptions: Array(count).fill('a') })
+  assert.equal((await unsubscribe(8)).cmd, 'unsuback')
+  const { cmd, reasonCode } = await unsubscribe(9)
+  assert.deepEqual([cmd, reasonCode], ['disconnect', 0x97])
+  assert.equal(ofType(endpoint, 'unsubscribe').length, 8)
 })
 
 test('a CONNECT of more than 128 KiB is refused', async (t) => {

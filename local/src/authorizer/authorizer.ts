@@ -10,17 +10,22 @@ import { createAuthorizerEvent, type AuthorizerEvent, type AuthorizerRequest } f
 import type { Choices } from '../choices'
 import type { Clock } from '../clock'
 import { createHandler, type HandlerSource } from '../handler/create-handler'
-import { appendBounded, type Journal } from '../events'
+import type { Journal } from '../events'
 import { HandlerFault, HandlerTimeout, invoke, type Handler } from '../handler/handler'
 import { HandlerJournal, shortenStack } from '../handler/handler-journal'
 import type { Limits } from '../limits'
 import { notify } from '../handler/notify'
 import { isObject, meantOption, unknownMembers } from '../options'
+import { Recording } from '../recording'
 import { Refusal } from '../connection/refusal'
+import { shorten } from '../shorten'
 import { checkSignature } from './signature'
 import { Credentials } from './credentials'
-import { concealSecrets } from './secrets'
+import { Secrets } from './secrets'
 import { AUTHORIZER_NAME, AUTHORIZER_SIGNATURE } from './user-name'
+
+/** Of a client's choice; those that exist have at most 128 characters. */
+const MAX_NAME_LENGTH = 300
 
 /** An authorizer as `aws iot create-authorizer` takes it, with the function itself in place of its ARN. */
 export interface Authorizer extends HandlerSource {
@@ -62,12 +67,13 @@ export interface Authenticated {
 
 /** The account's authorizers: finds the one that a request means, checks its token, asks its handler. */
 export class Authorizers {
-  readonly invocations: HandlerInvocation[] = []
   readonly #options: AuthorizersOptions
+  readonly #recording: Recording<HandlerInvocation>
   readonly #table: ReadonlyMap<string, Registered>
 
   constructor(options: AuthorizersOptions) {
     this.#options = options
+    this.#recording = new Recording(options.limits)
     this.#table = new Map(
       Object.entries(options.authorizers).map(([name, a]) => [name, register(name, a, options)]),
     )
@@ -75,6 +81,10 @@ export class Authorizers {
     if (defaultAuthorizer !== undefined && !this.#table.has(defaultAuthorizer)) {
       throw new TypeError(`defaultAuthorizer: there is no authorizer "${defaultAuthorizer}"`)
     }
+  }
+
+  get invocations(): readonly HandlerInvocation[] {
+    return this.#recording.entries
   }
 
   /** Loads what there is to load; rejects, and leaves nothing running, if one handler cannot be used. */
@@ -158,7 +168,7 @@ export class Authorizers {
       throw new Refusal(
         'authorizer',
         'authorizer-override',
-        `the client names authorizer "${name}", but the domain ${serverName === undefined ? '' : `"${serverName}" `}` +
+        `the client names authorizer "${shorten(name, MAX_NAME_LENGTH)}", but the domain ${serverName === undefined ? '' : `"${serverName}" `}` +
           `allows none but its default "${fallback}" (allowAuthorizerOverride: false)`,
       )
     }
@@ -167,7 +177,7 @@ export class Authorizers {
       throw new Refusal(
         'authorizer',
         'unknown-authorizer',
-        `there is no authorizer "${name}" (known: ${known})`,
+        `there is no authorizer "${shorten(name, MAX_NAME_LENGTH)}" (known: ${known})`,
       )
     }
     if (authorizer.status === 'INACTIVE') {
@@ -179,8 +189,12 @@ export class Authorizers {
   async #ask(name: string, authorizer: Registered, event: AuthorizerEvent): Promise<AuthorizerAnswer> {
     const { region, accountId, limits, clock, journal } = this.#options
     const invocation: HandlerInvocation = { authorizer: name, event }
-    appendBounded(this.invocations, invocation, limits.recordedEntries)
+    this.#recording.append(invocation)
     const tell = (): void => notify(this.#options.onInvocation, invocation)
+    const end = (outcome: Pick<HandlerInvocation, 'response' | 'error'>): void => {
+      this.#recording.update(Object.assign(invocation, outcome))
+      tell()
+    }
     tell()
     const { journal: handlerJournal } = authorizer
     const about = {
@@ -188,7 +202,8 @@ export class Authorizers {
       ...(event.protocolData.mqtt?.clientId !== undefined && { clientId: event.protocolData.mqtt.clientId }),
       authorizerName: name,
     }
-    const hide = (text: string): string => concealSecrets(text, event)
+    const secrets = new Secrets(event)
+    const hide = (text: string): string => secrets.hide(text)
     const record = (outcome: 'authenticated' | 'denied' | 'failed', failure: Partial<Failure> = {}): void =>
       journal.record({
         type: 'authorizer-answered',
@@ -201,17 +216,11 @@ export class Authorizers {
     try {
       const log = handlerJournal.callLog(about, hide)
       const timeoutMs = limits.handlerTimeoutMs
-      invocation.response = await invoke(authorizer.handler, event, {
-        name,
-        region,
-        accountId,
-        timeoutMs,
-        clock,
-        log,
-      })
-      tell()
-      const answer = validateAnswer(invocation.response, event.protocolData.tls?.principalId)
-      for (const warning of answerWarnings(invocation.response)) {
+      const call = { name, region, accountId, timeoutMs, clock, log }
+      const response = await invoke(authorizer.handler, event, call)
+      end({ response })
+      const answer = validateAnswer(response, event.protocolData.tls?.principalId)
+      for (const warning of answerWarnings(response)) {
         handlerJournal.warnOnce(hide(`authorizer "${name}": ${warning}`), about)
       }
       record(answer.isAuthenticated ? 'authenticated' : 'denied')
@@ -219,11 +228,8 @@ export class Authorizers {
     } catch (error) {
       const { rule, message: described, stack } = describe(error as Error)
       const message = hide(described) + missingInput(described, event)
-      if (!(error instanceof InvalidAnswer)) {
-        invocation.error = error as Error
-        tell()
-      }
-      record('failed', { rule, message, ...(stack !== undefined && { stack: hide(stack) }) })
+      if (!(error instanceof InvalidAnswer)) end({ error: error as Error })
+      record('failed', { rule, message, ...(stack !== undefined && { stack: shortenStack(hide(stack)) }) })
       throw new Refusal('authorizer', rule, `authorizer "${name}": ${message}`)
     }
   }
@@ -354,6 +360,6 @@ function describe(error: Error): Failure {
     }
   }
   if (error instanceof HandlerFault) return { rule: error.rule, message: error.message }
-  const stack = error.stack === undefined ? {} : { stack: shortenStack(error.stack) }
+  const stack = error.stack === undefined ? {} : { stack: error.stack }
   return { rule: 'handler-error', message: `the handler failed: ${error.message}`, ...stack }
 }

@@ -34,13 +34,18 @@ export function parseParameters(text: string, decoding: Decoding = 'form'): Para
   return parameters
 }
 
-/** Text that is no valid encoding stays as it is. */
 function decode(text: string, decoding: Decoding): string {
   if (decoding === 'none') return text
-  const spaced = decoding === 'form' ? text.replaceAll('+', ' ') : text
+  return decodePercent(decoding === 'form' ? text.replaceAll('+', ' ') : text)
+}
+
+/** Text that is no valid encoding stays as it is. */
+export function decodePercent(text: string): string {
+  // An exception is dear, and a client can send 30,000 reasons for one in a CONNECT.
+  if (/%(?![\da-f]{2})/i.test(text)) return text
   try {
-    return decodeURIComponent(spaced)
+    return decodeURIComponent(text)
   } catch {
-    return spaced
+    return text
   }
 }

@@ -19,14 +19,17 @@ const VERSION_KEPT_MS = 3_600_000
 export class Lifecycle {
   readonly #broker: Broker
   readonly #clock: Clock
+  readonly #remembered: number
   /** The version number of those who are connected. */
   readonly #present = new Map<string, number>()
   /** And of those who were; the one that left last comes last. */
   readonly #gone = new Map<string, { version: number; leftAt: number }>()
 
-  constructor(broker: Broker, clock: Clock) {
+  /** `remembered` is how many client ids keep their version number while they are away. */
+  constructor(broker: Broker, clock: Clock, remembered: number) {
     this.#broker = broker
     this.#clock = clock
+    this.#remembered = remembered
   }
 
   connected(subject: LifecycleSubject): void {
@@ -40,7 +43,7 @@ export class Lifecycle {
   disconnected(subject: LifecycleSubject, disconnectReason: DisconnectReason): void {
     const versionNumber = this.#present.get(subject.clientId) ?? 0
     this.#present.delete(subject.clientId)
-    this.#gone.set(subject.clientId, { version: versionNumber, leftAt: this.#clock.now() })
+    this.#leave(subject.clientId, versionNumber)
     this.#tell('presence', 'disconnected', subject, {
       clientInitiatedDisconnect: disconnectReason === 'CLIENT_INITIATED_DISCONNECT',
       disconnectReason,
@@ -63,6 +66,14 @@ export class Lifecycle {
 
   unsubscribed(subject: LifecycleSubject, topics: string[]): void {
     this.#tell('subscriptions', 'unsubscribed', subject, { topics })
+  }
+
+  #leave(clientId: string, version: number): void {
+    this.#gone.delete(clientId)
+    this.#gone.set(clientId, { version, leftAt: this.#clock.now() })
+    if (this.#gone.size <= this.#remembered) return
+    const [first] = this.#gone.keys()
+    this.#gone.delete(first!)
   }
 
   #nextVersion(clientId: string): number {

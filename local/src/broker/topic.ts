@@ -63,7 +63,8 @@ export function shareNameProblem(name: string, limits: Limits): string | undefin
 
 export const hasWildcard = (filter: string): boolean => /[+#]/.test(filter)
 
-const BASIC_INGEST = /^\$aws\/rules\/[^/]+\//
+/** A rule's name has at most 128 characters; a longer one counts. */
+const BASIC_INGEST = /^\$aws\/rules\/[^/]{1,128}\//
 
 /**
  * What may follow "$aws/": the reserved topics that AWS documents. No service answers behind them here; they carry

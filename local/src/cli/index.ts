@@ -9,8 +9,9 @@ import { readConfig } from './config'
 import { explainFailure } from './failure'
 import { HELP, USAGE } from './help'
 import { LiveLog } from './live-log'
+import { Output } from './output'
 import { createPaint } from './paint'
-import { printable } from './printable'
+import { jsonLine, printable } from './printable'
 import { UsageError } from './usage-error'
 
 const DEFAULT_PORT = 8443
@@ -30,7 +31,8 @@ async function main(argv: readonly string[]): Promise<void> {
 
   const paint = createPaint(given.color, process.stdout.isTTY === true, process.env)
   const { json, redact, quiet } = given
-  const log = new LiveLog({ json, redact, quiet, paint, write: (text) => void process.stdout.write(text) })
+  const output = new Output(process.stdout, (count) => describeGap(count, json))
+  const log = new LiveLog({ json, redact, quiet, paint, write: (text) => output.write(text) })
   const options = await mergeOptions(given, log)
   const stopped = stopSignal()
   process.on('uncaughtException', outlive)
@@ -48,6 +50,11 @@ async function main(argv: readonly string[]): Promise<void> {
   } finally {
     await endpoint.close()
   }
+}
+
+function describeGap(count: number, json: boolean): string {
+  const message = `${count} entries are left out here: what reads this output is too slow for it`
+  return `${json ? jsonLine({ type: 'warning', time: Date.now(), message }) : message}\n`
 }
 
 /**

@@ -1,8 +1,7 @@
 import type { HandlerInvocation } from '../authorizer/authorizer'
 import type { AuthorizerEvent } from '../authorizer/authorizer-event'
-import { concealSecrets, isPlainHeader, maskParameters } from '../authorizer/secrets'
-
-const MASK = '***'
+import { isPlainHeader, MASK, maskParameters, Secrets } from '../authorizer/secrets'
+import { isObject } from '../options'
 
 /** What a handler got and said, ready to be shown. */
 export interface ShownInvocation {
@@ -15,13 +14,14 @@ export function showInvocation(
   { event, response, error }: HandlerInvocation,
   redact: boolean,
 ): ShownInvocation {
-  const hide = (text: string): string => (redact ? concealSecrets(text, event) : text)
+  const secrets = redact ? new Secrets(event) : undefined
+  const hide = (text: string): string => secrets?.hide(text) ?? text
   return {
     event: redact ? maskEvent(event) : event,
-    ...(response !== undefined && { response: redact ? mapStrings(response, hide) : response }),
+    ...(response !== undefined && { response: secrets ? maskResponse(response, secrets) : response }),
     ...(error !== undefined && {
       error: {
-        name: error.name,
+        name: hide(error.name),
         message: hide(error.message),
         ...(error.stack !== undefined && { stack: hide(error.stack) }),
       },
@@ -59,11 +59,10 @@ function maskEvent(event: AuthorizerEvent): AuthorizerEvent {
   }
 }
 
-function mapStrings(value: unknown, change: (text: string) => string): unknown {
-  if (typeof value === 'string') return change(value)
-  if (Array.isArray(value)) return value.map((item) => mapStrings(item, change))
-  if (typeof value !== 'object' || value === null) return value
-  return Object.fromEntries(
-    Object.entries(value).map(([key, item]) => [change(key), mapStrings(item, change)]),
-  )
+/** What it is about stays: a parameter that is "true" or "false" must not make that a riddle. */
+function maskResponse(response: unknown, secrets: Secrets): unknown {
+  const masked = secrets.hideIn(response)
+  if (!isObject(response) || !isObject(masked)) return masked
+  const { isAuthenticated } = response
+  return typeof isAuthenticated === 'boolean' ? { ...masked, isAuthenticated } : masked
 }

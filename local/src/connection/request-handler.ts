@@ -94,7 +94,7 @@ export class RequestHandler {
   }
 
   subscribe(packet: ISubscribePacket): void {
-    const { limits, broker, session, send, record, protocolVersion, announce } = this.#context
+    const { broker, session, send, record, protocolVersion, announce } = this.#context
     const { subscriptions } = packet
     requirePacketId(packet)
     if (subscriptions.length === 0)
@@ -111,10 +111,7 @@ export class RequestHandler {
     if (subscriptions.some(({ qos }) => qos === 2)) {
       return record({ type: 'ignored', packet: 'SUBSCRIBE', message: 'IoT Core never acknowledges QoS 2' })
     }
-    if (subscriptions.length > limits.filtersPerSubscribe) {
-      const message = `a SUBSCRIBE has at most ${limits.filtersPerSubscribe} topic filters, this one has ${subscriptions.length}`
-      throw new ProtocolError(QUOTA_EXCEEDED, message)
-    }
+    this.#checkFilterCount('a SUBSCRIBE', subscriptions.length)
 
     const held = new Set(session.subscriptions.keys())
     const judged = subscriptions.map((request) => ({ request, verdict: this.#judge(request, held) }))
@@ -163,6 +160,7 @@ export class RequestHandler {
     requirePacketId(packet)
     if (unsubscriptions.length === 0)
       throw new ProtocolError(PROTOCOL_ERROR, 'UNSUBSCRIBE without a topic filter')
+    this.#checkFilterCount('an UNSUBSCRIBE', unsubscriptions.length)
     const granted = unsubscriptions.map((filter) => {
       broker.unsubscribe(session, filter)
       record({ type: 'unsubscribe', filter })
@@ -170,6 +168,13 @@ export class RequestHandler {
     })
     send({ cmd: 'unsuback', messageId: packet.messageId!, granted })
     announce('unsubscribed', unsubscriptions)
+  }
+
+  #checkFilterCount(packet: string, count: number): void {
+    const { filtersPerSubscribe } = this.#context.limits
+    if (count <= filtersPerSubscribe) return
+    const message = `${packet} has at most ${filtersPerSubscribe} topic filters, this one has ${count}`
+    throw new ProtocolError(QUOTA_EXCEEDED, message)
   }
 
   #resolveTopic({ topic, properties }: IPublishPacket): string {

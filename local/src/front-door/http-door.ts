@@ -9,6 +9,7 @@ import type { Guest } from './guest'
 import type { Origin } from './origin'
 import { endQuietly } from '../connection/packet-stream'
 import { Refusal } from '../connection/refusal'
+import { shorten } from '../shorten'
 import { judgeWebSocket } from './routing'
 import { WebSocketStream } from './websocket-stream'
 
@@ -131,7 +132,7 @@ const UPGRADE_REQUIRED: HttpRefusal = {
 /** Judges what a request with and one without an upgrade have in common. */
 function judgeRequest({ method, url = '', headers }: IncomingMessage): HttpRefusal | undefined {
   const [path = ''] = url.split('?')
-  const shown = path.length > 100 ? `${path.slice(0, 100)}...` : path
+  const shown = shorten(path, 103)
   if (method === 'POST' && path.startsWith('/topics/')) {
     const message = 'this endpoint does not take messages over HTTPS; publish over MQTT or WebSocket'
     return { status: 501, refusal: refuse('http-publish-not-served', message) }

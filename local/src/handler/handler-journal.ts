@@ -1,4 +1,5 @@
 import type { Journal } from '../events'
+import { shorten } from '../shorten'
 import type { HandlerOutput } from './handler'
 
 /** Which connection a call is for. */
@@ -13,6 +14,7 @@ type Hide = (text: string) => string
 const REMEMBERED_CALLS = 20
 const MAX_WARNINGS = 100
 const MAX_STACK_LINES = 10
+const MAX_STACK_LENGTH = 4096
 
 /** What one authorizer's handler does beside answering, as events without secrets. */
 export class HandlerJournal {
@@ -32,7 +34,7 @@ export class HandlerJournal {
     if (this.#recent.length > REMEMBERED_CALLS) this.#recent.shift()
     const { connectionId, clientId } = subject
     return (stream, text) =>
-      this.#output(stream, hide(text), { connectionId, ...(clientId !== undefined && { clientId }) })
+      this.#output(stream, text, { connectionId, ...(clientId !== undefined && { clientId }) }, hide)
   }
 
   output(stream: 'stdout' | 'stderr', text: string): void {
@@ -49,7 +51,7 @@ export class HandlerJournal {
       type: 'warning',
       authorizerName: this.#authorizerName,
       message: this.#hide(message),
-      ...(stack !== undefined && { stack: this.#hide(shortenStack(stack)) }),
+      ...(stack !== undefined && { stack: shortenStack(this.#hide(stack)) }),
     })
   }
 
@@ -60,16 +62,20 @@ export class HandlerJournal {
     this.#journal.record({ type: 'warning', ...subject, authorizerName: this.#authorizerName, message })
   }
 
-  #output(stream: 'stdout' | 'stderr', text: string, subject: Partial<CallSubject>): void {
+  #output(stream: 'stdout' | 'stderr', text: string, subject: Partial<CallSubject>, own?: Hide): void {
     const authorizerName = this.#authorizerName
-    this.#journal.record({ type: 'handler-log', ...subject, authorizerName, stream, text: this.#hide(text) })
+    const shown = this.#hide(text, own)
+    this.#journal.record({ type: 'handler-log', ...subject, authorizerName, stream, text: shown })
   }
 
-  #hide(text: string): string {
-    return this.#recent.reduce((hidden, hide) => hide(hidden), text)
+  /** `own` belongs to the call that the text is of, which may be one that is remembered no more. */
+  #hide(text: string, own?: Hide): string {
+    const hides = new Set(own === undefined ? this.#recent : [own, ...this.#recent])
+    return [...hides].reduce((hidden, hide) => hide(hidden), text)
   }
 }
 
+/** Only what secrets were taken out of: half a secret would not be recognized. */
 export function shortenStack(stack: string): string {
-  return stack.split('\n').slice(0, MAX_STACK_LINES).join('\n').slice(0, 4096)
+  return shorten(stack.split('\n').slice(0, MAX_STACK_LINES).join('\n'), MAX_STACK_LENGTH)
 }

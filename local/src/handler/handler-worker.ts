@@ -108,7 +108,8 @@ function captureOutput(stream: 'stdout' | 'stderr'): void {
       const text = (typeof chunk === 'string' ? chunk : Buffer.from(chunk).toString()).trimEnd()
       const kept = text.slice(0, outputLeft)
       outputLeft -= text.length + 1
-      const cut = outputLeft > 0 ? '' : `${kept === '' ? '' : '\n'}(what it prints after this is left out)`
+      const left = kept === '' ? '' : kept === text ? '\n' : '...\n'
+      const cut = outputLeft > 0 ? '' : `${left}(what it prints after this is left out)`
       send({ type: 'output', id: running.getStore(), stream, text: kept + cut })
     }
     const done = typeof encoding === 'function' ? encoding : callback
