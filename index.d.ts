@@ -33,6 +33,77 @@ export function connectWithCustomAuthorizer(options: ConnectOptions): Promise<Co
  */
 export function signToken(token: string, privateKey: string | Uint8Array | KeyObject): string
 
+/**
+ * Goes the way of a connection once, from DNS to CONNACK, and says at which step it fails, what was seen on the way, and
+ * what to do next. Nothing secret is in what it gives.
+ *
+ * It sends no Will and tries once, so the authorizer's Lambda runs once. With a `clientId` it stops before CONNECT unless
+ * `takeOver` is set, since whoever uses that client id now would be thrown out; it then begins no session anew and ends
+ * none that was there. It publishes only with `probePublish`.
+ *
+ * ```js
+ * const { ok, verdict, next } = await diagnose({ endpoint, authorizerName, username, password, topic: 'fleet/+/status' })
+ * console.log(ok, verdict, next)
+ * ```
+ *
+ * Never rejects for a step that fails. @throws {MqttError} `ERR_INVALID_OPTION` where an option cannot work.
+ */
+export function diagnose(options: DiagnoseOptions): Promise<Diagnosis>
+
+export interface DiagnoseOptions extends ConnectOptions {
+  /** A filter to subscribe to after CONNACK, at QoS 1. */
+  topic?: string
+  /** Whether CONNECT may throw out a live connection with `clientId`. Default: false. */
+  takeOver?: boolean
+  /** Whether a small message is published to `topic` too, at QoS 1. Subscribers and rules get it. Default: false. */
+  probePublish?: boolean
+  /** The authorizer's public key: the token's signature is checked with it before anything is sent. */
+  publicKey?: string | Uint8Array | KeyObject
+  /** Called with each step as it is done. */
+  onStep?(step: DiagnosisStep): void
+}
+
+export interface DiagnosisStep {
+  readonly name:
+    | 'credentials'
+    | 'login'
+    | 'signature'
+    | 'dns'
+    | 'tcp'
+    | 'proxy'
+    | 'tls'
+    | 'alpn'
+    | 'websocket'
+    | 'connack'
+    | 'subscribe'
+    | 'publish'
+  /** `skipped`: `seen` says why. */
+  readonly outcome: 'passed' | 'failed' | 'skipped'
+  readonly durationMs: number
+  /** What was seen, in lines for people: addresses, certificates with names and dates, what CONNACK said. */
+  readonly seen: ReadonlyArray<string>
+  readonly error?: MqttError
+}
+
+export interface Diagnosis {
+  /** Whether no step failed. One address of several that does not answer is no failure. */
+  readonly ok: boolean
+  /** One sentence. */
+  readonly verdict: string
+  /** What to look at next, the likeliest first; empty where there is nothing. */
+  readonly next: string
+  /**
+   * For a refused login: AWS command lines that tell more, with secrets as variables. `test-invoke-authorizer` checks
+   * neither ALPN, SNI nor iot:Connect.
+   */
+  readonly commands: ReadonlyArray<string>
+  readonly steps: ReadonlyArray<DiagnosisStep>
+  /** Legal but suspicious options. */
+  readonly warnings: ReadonlyArray<string>
+  /** Of the step that failed. */
+  readonly error?: MqttError
+}
+
 /** What the authorizer gets to see. The names are those of AWS's `MqttConnectCustomAuthConfig`. Empty strings mean absent. */
 export interface CustomAuthorizerCredentials {
   /** Name of the authorizer in IoT Core. Left out: the default authorizer of the account or domain. */

@@ -5,6 +5,7 @@ import type * as api from '../index.js'
 import { Channel, type Face } from './channel.js'
 import { publishDiagnostics } from './diagnostics.js'
 import { MqttError, invalidOption } from './errors.js'
+import { isolated } from './isolated.js'
 import type { ReceivedMessage } from './message.js'
 import { native, type NativeConnected } from './native.js'
 import {
@@ -21,6 +22,7 @@ import type { Requests } from './requests.js'
 import { onAbort } from './signals.js'
 
 export { MqttError }
+export { diagnose } from './diagnose.js'
 
 export async function connectWithCustomAuthorizer(options: api.ConnectOptions): Promise<api.Connection> {
   const connect = nativeOptions(options)
@@ -370,17 +372,6 @@ async function whenEstablished(connection: Connection, signal: AbortSignal | und
     return await Promise.race([Connection.established(connection), aborted])
   } finally {
     if (abort !== undefined) signal.removeEventListener('abort', abort)
-  }
-}
-
-/** Runs what belongs to the user. What it throws surfaces as an uncaught exception, outside of what we are doing. */
-function isolated(run: () => unknown): void {
-  try {
-    run()
-  } catch (error) {
-    queueMicrotask(() => {
-      throw error
-    })
   }
 }
 

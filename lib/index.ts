@@ -15,8 +15,13 @@ async function main(argv: readonly string[]): Promise<number> {
       const { version } = require('../package.json') as { version: string }
       console.log(version)
     } else {
-      const parsed = parseArguments(argv)
+      const command = argv[0] === 'diagnose' ? argv[0] : undefined
+      const parsed = parseArguments(command === undefined ? argv : argv.slice(1), command)
       given = parsed
+      if (command === 'diagnose') {
+        const { diagnoseCommand } = require('./cli/diagnose.js') as typeof import('./cli/diagnose.js')
+        return await diagnoseCommand(parsed)
+      }
       const { run } = require('./cli/run.js') as typeof import('./cli/run.js')
       await run(parsed)
     }

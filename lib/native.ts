@@ -9,6 +9,33 @@ export interface Native {
     options: NativeOptions,
   ): NativeConnection | NativeFailure
   signToken(token: string, privateKey: Uint8Array): string | NativeFailure
+  diagnose(
+    options: NativeOptions,
+    probes: NativeProbes,
+    onPassage: (passage: NativePassage) => void,
+  ): NativeDiagnosis | NativeFailure
+}
+
+export interface NativeProbes {
+  /** Why CONNECT is not sent; absent where it is. */
+  skipConnect?: string
+  keepSession: boolean
+  topic?: string
+  publish: boolean
+}
+
+export interface NativeDiagnosis {
+  clientId: string
+  warnings: string[]
+}
+
+/** A part of the way, or with the name `end` that there is no more. */
+export interface NativePassage {
+  name: string
+  tookMs: number
+  seen: string[]
+  failure?: NativeFailure
+  skipped?: string
 }
 
 export interface NativeEnvironment {

@@ -4,6 +4,7 @@ import { types } from 'node:util'
 import type {
   ConnectOptions,
   CustomAuthorizerCredentials,
+  DiagnoseOptions,
   FreshCredentials,
   LimitOptions,
   PublishOptions,
@@ -88,6 +89,13 @@ const OPTIONS: Record<keyof ConnectOptions, Kind> = {
   onAttempt: 'function',
   logger: 'function',
   signal: 'signal',
+}
+const DIAGNOSE: Record<Exclude<keyof DiagnoseOptions, keyof ConnectOptions>, Kind> = {
+  topic: 'string',
+  takeOver: 'boolean',
+  probePublish: 'boolean',
+  publicKey: 'any',
+  onStep: 'function',
 }
 const FRESH: Record<keyof FreshCredentials, Kind> = { ...CREDENTIALS, expiresAt: 'time' }
 const PUBLISH: Record<keyof PublishOptions, Kind> = {
@@ -317,6 +325,20 @@ function nativeWill(given: Will): NativeWill {
     delaySeconds,
     properties: nativeProperties(properties, 'will.properties'),
   }
+}
+
+/** Those of a diagnosis alone; the others are checked as ever. */
+export function checkDiagnoseOptions(options: DiagnoseOptions): DiagnoseOptions {
+  if (!isKind(options, 'group')) throw invalidOption('options must be an object')
+  const own = Object.fromEntries(Object.entries(options).filter(([name]) => Object.hasOwn(DIAGNOSE, name)))
+  check(own, DIAGNOSE, '')
+  if (options.probePublish === true && options.topic === undefined) {
+    throw invalidOption(
+      'probePublish needs a topic',
+      'Subscribers and rules get the message: choose one where it does no harm.',
+    )
+  }
+  return options
 }
 
 export function checkPublishOptions(options: PublishOptions): void {

@@ -6,6 +6,7 @@
 // The exports that JavaScript calls are not registered in a test build.
 #![cfg_attr(test, allow(dead_code))]
 mod client;
+mod diagnosis;
 mod environment;
 mod failure;
 mod options;

@@ -1,5 +1,6 @@
 //! What a custom authorizer reads: from the options' fields to the user name and password of CONNECT.
 
+mod description;
 mod encoding;
 mod signing;
 mod upgrade;

@@ -1,13 +1,18 @@
 //! An MQTT 3.1.1 and 5 connection to AWS IoT Core through a custom authorizer.
 //!
 //! Arrows point downward only:
-//! `supervisor -> link -> { session -> wire, transport } -> options -> authorizer -> { limits, error }`.
+//! `{ supervisor, diagnosis } -> link -> { session -> wire, transport } -> options -> authorizer -> { limits, error }`.
 //! A host calls [`connect`], runs the task it gets, asks for things through the [`Handle`] and hears of them through
 //! its [`Events`]. Nothing here knows Node.
 
 /// The life of a connection.
 mod supervisor;
 pub use supervisor::connect;
+
+/// One attempt, watched.
+mod diagnosis;
+pub use diagnosis::{Probes, diagnose};
+pub use transport::Passage;
 
 /// The host's end: what it asks for, and what it is told.
 mod handle;

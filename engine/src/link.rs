@@ -151,16 +151,61 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     ) -> End {
         let end = poll_fn(|cx| self.poll(cx, session, commands, events)).await;
         if matches!(end, End::Disconnected | End::Renewing) {
-            // What the network does not take soon is not worth waiting for, and no failure matters any more.
-            let goodbye = async {
-                self.stream.write_all(&self.outbound).await?;
-                self.stream.shutdown().await?;
-                // Closing on unread bytes would reset the connection, and what was written last would be lost.
-                tokio::io::copy(&mut self.stream, &mut tokio::io::sink()).await
-            };
-            let _closed = tokio::time::timeout(GOODBYE, goodbye).await;
+            let last = std::mem::take(&mut self.outbound);
+            self.say_goodbye(&last).await;
         }
         end
+    }
+
+    /// Sends a request and waits for what `take` takes as its answer; everything else that comes is passed over.
+    pub async fn ask<T>(
+        &mut self,
+        request: &[u8],
+        options: &Options,
+        mut take: impl FnMut(Inbound<'_>) -> Option<T>,
+    ) -> Result<T> {
+        let closed = |peer: &str| {
+            let message = format!("{peer} closed the connection");
+            Failure::new(Code::ConnectionLost, Stage::Session, message)
+        };
+        let sent = async {
+            self.stream.write_all(request).await?;
+            self.stream.flush().await
+        };
+        // What the server said before it closed is still to be read.
+        let _sent = sent.await;
+        loop {
+            while let Some(frame) = next_frame(&self.inbound, self.max_packet)? {
+                let length = frame.len;
+                let packet = read(options.version, &frame)?;
+                let answer = match packet {
+                    Inbound::Disconnect(reason) => return Err(server_disconnect(reason)),
+                    packet => take(packet),
+                };
+                self.inbound.advance(length);
+                if let Some(answer) = answer {
+                    return Ok(answer);
+                }
+            }
+            self.inbound.reserve(512);
+            match self.stream.read_buf(&mut self.inbound).await {
+                Ok(0) => return Err(closed(&self.peer)),
+                Ok(_) => {}
+                Err(error) => return Err(closed(&self.peer).with_cause(error)),
+            }
+        }
+    }
+
+    /// Sends the last packets, and closes. What the network does not take soon is not worth waiting for, and no failure
+    /// matters any more.
+    pub async fn say_goodbye(&mut self, packets: &[u8]) {
+        let goodbye = async {
+            self.stream.write_all(packets).await?;
+            self.stream.shutdown().await?;
+            // Closing on unread bytes would reset the connection, and what was written last would be lost.
+            tokio::io::copy(&mut self.stream, &mut tokio::io::sink()).await
+        };
+        let _closed = tokio::time::timeout(GOODBYE, goodbye).await;
     }
 
     /// Whether the server ended the link, by a close or by telling that something is not authorized.

@@ -24,7 +24,7 @@ use crate::{
     shared::Shared,
 };
 
-mod attempt;
+pub(crate) mod attempt;
 mod backoff;
 mod life;
 mod retry;

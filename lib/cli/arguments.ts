@@ -24,7 +24,7 @@ export function asksFor(name: 'help' | 'version', argv: readonly string[]): bool
  *
  * @throws {UsageError} for an unknown flag, one without its value or given twice, and for a word that is no flag.
  */
-export function parseArguments(argv: readonly string[]): Arguments {
+export function parseArguments(argv: readonly string[], command?: 'diagnose'): Arguments {
   const given = new Map<Flag, string>()
   for (let at = 0; at < argv.length; at++) {
     const word = argv[at]!
@@ -47,7 +47,14 @@ export function parseArguments(argv: readonly string[]): Arguments {
         )
       }
     }
-    check(flag, value!)
+    if (flag.command !== undefined && flag.command !== command) {
+      throw new UsageError(
+        `--${flag.name} belongs to ${flag.command}.`,
+        `Write custom-authorizer-connect ${flag.command} --${flag.name} …`,
+      )
+    }
+    // A diagnosis only subscribes to it.
+    if (command === undefined || flag.meaning !== 'topic') check(flag, value!)
     given.set(flag, value!)
   }
   return given

@@ -12,6 +12,10 @@ export type Meaning =
   | 'topic'
   | 'message'
   | 'count'
+  | 'takeOver'
+  | 'probePublish'
+  | 'publicKey'
+  | 'json'
   | 'verbosity'
   | 'isCi'
   | 'help'
@@ -28,6 +32,8 @@ export interface Flag {
   /** As the help words it. */
   readonly fallback?: string
   readonly sample?: Sample
+  /** Of this command alone. */
+  readonly command?: 'diagnose'
   /** Takes `env:NAME` and `-` too, since arguments show in a process list. */
   readonly secret?: true
   readonly choices?: readonly string[]
@@ -38,6 +44,7 @@ export const GROUPS = {
   connection: 'Connection',
   connect: "Authorizer, as in AWS's custom_authorizer_connect sample",
   pubsub: "Authorizer and messages, as in AWS's newer samples (any of these selects them)",
+  diagnose: 'Only after the word diagnose',
   other: 'Other',
 } as const
 
@@ -254,6 +261,35 @@ export const FLAGS: readonly Flag[] = [
     range: [0, Number.MAX_SAFE_INTEGER],
     help: 'How many messages; 0 runs on until Ctrl-C.',
     fallback: 'default 5',
+  },
+  {
+    name: 'take_over',
+    meaning: 'takeOver',
+    group: 'diagnose',
+    command: 'diagnose',
+    help: 'Sends CONNECT although --client_id is given, which throws out whoever uses it now.',
+  },
+  {
+    name: 'probe_publish',
+    meaning: 'probePublish',
+    group: 'diagnose',
+    command: 'diagnose',
+    help: 'Publishes a small message to --topic: subscribers and rules get it. Without, --topic is subscribed to alone.',
+  },
+  {
+    name: 'public_key',
+    meaning: 'publicKey',
+    group: 'diagnose',
+    command: 'diagnose',
+    value: 'path',
+    help: "PEM file of the authorizer's public key: the token's signature is checked with it.",
+  },
+  {
+    name: 'json',
+    meaning: 'json',
+    group: 'diagnose',
+    command: 'diagnose',
+    help: 'Prints the diagnosis as JSON, at its end.',
   },
   {
     name: 'verbosity',

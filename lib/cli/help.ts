@@ -17,6 +17,10 @@ export function helpText(): string {
       'Connects to AWS IoT Core through a custom authorizer, with the flags and defaults of ' +
         "AWS's samples, and shows how far it got.",
     ),
+    paragraph(
+      '`custom-authorizer-connect diagnose` takes the same flags, goes the way of a connection once, says at which ' +
+        'step it fails and why, and exits with 0 or 1. Nothing secret is in what it prints.',
+    ),
     ...groups,
     paragraph(
       'A <secret> is the value itself, or env:NAME for the value of an environment variable, or - for ' +

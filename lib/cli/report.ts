@@ -98,7 +98,7 @@ function withFlagNames(text: string, sample: Sample): string {
 }
 
 /** Lines of a width that can be read; what a hint counts up gets a line an item. */
-function hintLines(hint: string): string[] {
+export function hintLines(hint: string): string[] {
   return hint.split('\n').flatMap((line) => {
     const [, lead, items, rest] = /^(.*?:) ((?:[^;]+; ){2,}[^;]*?\.) (.+)$/su.exec(line) ?? []
     if (lead === undefined) return wrap(oneLine(line), WIDTH)

@@ -15,7 +15,7 @@ export interface Settings {
 
 export type Values = ReadonlyMap<Flag, string | Uint8Array>
 
-export const USAGE = 'Usage: custom-authorizer-connect --endpoint <host> [flags]'
+export const USAGE = 'Usage: custom-authorizer-connect [diagnose] --endpoint <host> [flags]'
 
 /**
  * Gives the flags their meaning and everything else the defaults of AWS's samples.

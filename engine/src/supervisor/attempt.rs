@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// What TLS has agreed on as to the protocol inside it.
-pub(super) struct Alpn {
+pub(crate) struct Alpn {
     pub protocol: Option<String>,
     /// Whether `mqtt` should have been selected, and was not.
     missed: bool,
@@ -20,7 +20,7 @@ pub(super) struct Alpn {
 }
 
 impl Alpn {
-    pub(super) fn of(stream: &Stream, options: &Options) -> Self {
+    pub(crate) fn of(stream: &Stream, options: &Options) -> Self {
         let protocol = transport::alpn_protocol(stream).map(Cow::into_owned);
         let offered = &options.tls.profile.alpn_protocols;
         let wanted = options.websocket.is_none()
@@ -35,7 +35,7 @@ impl Alpn {
     }
 
     /// A close before CONNACK on a link where the server did not select `mqtt` is most likely about that.
-    pub(super) fn explain(&self, failure: Failure, options: &Options) -> Failure {
+    pub(crate) fn explain(&self, failure: Failure, options: &Options) -> Failure {
         if failure.code() != Code::ClosedBeforeConnack || !self.missed {
             return failure;
         }
@@ -64,7 +64,7 @@ impl Alpn {
 }
 
 /// Whether CONNACK accepts.
-pub(super) fn check(connack: &ConnAck, options: &Options) -> Result<()> {
+pub(crate) fn check(connack: &ConnAck, options: &Options) -> Result<()> {
     let code = connack.code;
     if code == 0 {
         return Ok(());

@@ -69,7 +69,7 @@ impl SocketOptions {
     }
 
     /// A connection without these options is better than none: what the system refuses is left out.
-    fn set(&self, stream: &TcpStream) {
+    pub(super) fn set(&self, stream: &TcpStream) {
         // Packets are gathered before they are written; waiting for more would only delay them.
         let _ = stream.set_nodelay(true);
         let socket = SockRef::from(stream);

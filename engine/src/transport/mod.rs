@@ -18,6 +18,8 @@ mod socket;
 mod stream;
 /// TLS with the endpoint, or with a proxy.
 mod tls;
+/// The same road, gone slowly.
+mod walk;
 /// MQTT in WebSocket frames.
 mod websocket;
 use arrivals::Counted;
@@ -37,6 +39,7 @@ use crate::{
 };
 use socket::Socket;
 pub use tls::{alert, is_foreign};
+pub use walk::{Passage, Witness};
 #[cfg(test)]
 pub use websocket::closed;
 pub use websocket::{breach, close_code};
@@ -68,10 +71,7 @@ impl Transport {
             self.reach(deadline)
         );
         let (config, socket) = (config?, socket?);
-        let at = match &self.options.proxy {
-            None => self.options.authority().to_string(),
-            Some(proxy) => format!("{} through the proxy {proxy}", self.options.authority()),
-        };
+        let at = self.at();
         let handshake = async {
             tls::handshake(config, tls.server_name.clone(), socket)
                 .await
@@ -89,6 +89,14 @@ impl Transport {
                 let stream = deadline.within(Stage::WebSocket, opening).await?;
                 Ok(Either::Right(Box::new(stream)))
             }
+        }
+    }
+
+    /// What failures call the endpoint.
+    fn at(&self) -> String {
+        match &self.options.proxy {
+            None => self.options.authority().to_string(),
+            Some(proxy) => format!("{} through the proxy {proxy}", self.options.authority()),
         }
     }
 

@@ -15,7 +15,8 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::{TlsConnector, client::TlsStream};
+use tokio_rustls::TlsConnector;
+pub(super) use tokio_rustls::client::TlsStream;
 
 use crate::{
     error::{Code, Failure, Result, Stage},
@@ -24,7 +25,9 @@ use crate::{
 
 mod certificate;
 pub use certificate::is_foreign;
-pub(super) use certificate::issuer;
+pub(super) use certificate::{issuer, refused_chain};
+mod report;
+pub(super) use report::describe;
 mod store;
 #[cfg(test)]
 mod tests;

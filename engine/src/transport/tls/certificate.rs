@@ -1,6 +1,6 @@
 //! Judging the server's certificate as rustls does, and saying whose it was where it is not accepted.
 
-use std::{error, fmt, sync::Arc};
+use std::{error, fmt, io, sync::Arc};
 
 use rustls::{
     CertificateError, DigitallySignedStruct, Error as TlsError, OtherError, RootCertStore,
@@ -12,25 +12,26 @@ use rustls::{
     crypto::CryptoProvider,
     pki_types::{CertificateDer, ServerName, UnixTime},
 };
-use x509_cert::{Certificate, der::Decode};
+use x509_cert::{Certificate, der::Decode, time::Time};
 
 use crate::{
     error::{Code, Failure, Stage},
     options::is_default_endpoint,
 };
 
-/// An issuer's name beyond this is cut.
-const MAX_ISSUER_CHARS: usize = 200;
+/// A name beyond this is cut.
+const MAX_NAME_CHARS: usize = 200;
 
 /// rustls's own verifier, whose refusal names the issuer.
 #[derive(Debug)]
 pub(super) struct Verifier(Arc<WebPkiServerVerifier>);
 
-/// A certificate that was not accepted.
+/// A certificate that was not accepted, with those that came along.
 #[derive(Debug)]
 struct Refused {
     reason: CertificateError,
     issuer: Option<String>,
+    chain: Vec<String>,
 }
 
 impl Verifier {
@@ -59,7 +60,12 @@ impl ServerCertVerifier for Verifier {
         verdict.map_err(|error| match error {
             TlsError::InvalidCertificate(reason) => {
                 let issuer = issuer(end_entity);
-                let refused = OtherError(Arc::new(Refused { reason, issuer }));
+                let chain = [end_entity].into_iter().chain(intermediates);
+                let refused = OtherError(Arc::new(Refused {
+                    reason,
+                    issuer,
+                    chain: chain.map(describe).collect(),
+                }));
                 TlsError::InvalidCertificate(CertificateError::Other(refused))
             }
             other => other,
@@ -99,18 +105,45 @@ impl fmt::Display for Refused {
 
 impl error::Error for Refused {}
 
+/// The certificates that a handshake failed for, in lines for people.
+pub(in crate::transport) fn refused_chain(error: &io::Error) -> Vec<String> {
+    let Some(TlsError::InvalidCertificate(CertificateError::Other(OtherError(other)))) =
+        super::tls_error(error)
+    else {
+        return Vec::new();
+    };
+    other
+        .downcast_ref::<Refused>()
+        .map_or_else(Vec::new, |refused| refused.chain.clone())
+}
+
+/// Whose a certificate is, who issued it and when it is valid.
+pub(super) fn describe(certificate: &CertificateDer<'_>) -> String {
+    let Ok(certificate) = Certificate::from_der(certificate) else {
+        return "a certificate that cannot be read".to_owned();
+    };
+    let content = certificate.tbs_certificate();
+    let validity = content.validity();
+    let day = |time: Time| time.to_date_time().to_string();
+    format!(
+        "certificate of {}, issued by {}, valid from {} to {}",
+        cleaned(&content.subject().to_string()),
+        cleaned(&content.issuer().to_string()),
+        day(validity.not_before),
+        day(validity.not_after)
+    )
+}
+
 /// Who issued a certificate, for people to read. It comes from the other side: what it says is cut and cleaned.
 pub(in crate::transport) fn issuer(certificate: &CertificateDer<'_>) -> Option<String> {
     let certificate = Certificate::from_der(certificate).ok()?;
-    let issuer: String = certificate
-        .tbs_certificate()
-        .issuer()
-        .to_string()
-        .chars()
-        .filter(|letter| !is_hidden(*letter))
-        .take(MAX_ISSUER_CHARS)
-        .collect();
+    let issuer = cleaned(&certificate.tbs_certificate().issuer().to_string());
     (!issuer.is_empty()).then_some(issuer)
+}
+
+fn cleaned(name: &str) -> String {
+    let shown = name.chars().filter(|letter| !is_hidden(*letter));
+    shown.take(MAX_NAME_CHARS).collect()
 }
 
 /// What does not show itself and changes how the rest of a line shows: control characters, marks of direction and lines.

@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { startLocalEndpoint } from 'custom-authorizer-local'
+import { passwordAuthorizer, signingAuthorizer } from './support/authorizers.mjs'
+import { cli } from './support/cli.mjs'
+
+async function start(t, authorizer = passwordAuthorizer('me', 'sesame')) {
+  const local = await startLocalEndpoint({
+    authorizers: { Fleet: authorizer },
+    limits: { connectsPerSecond: Infinity },
+  })
+  t.after(() => local.close())
+  const args = [
+    ...['diagnose', '--endpoint', 'localhost', '--port', String(local.port), '--ca_file', local.caFile],
+    ...['--custom_auth_authorizer_name', 'Fleet', '--custom_auth_username', 'me'],
+  ]
+  return { local, args }
+}
+
+const PASSWORD = ['--custom_auth_password', 'env:PW']
+const env = { PW: 'sesame' }
+
+test('diagnose shows each step and its verdict, and exits with 0', async (t) => {
+  const { args } = await start(t)
+  const { code, stdout, stderr } = await cli([...args, ...PASSWORD], { env })
+  assert.deepEqual({ code, stderr }, { code: 0, stderr: '' })
+  for (const step of ['login', 'dns', 'tcp', 'tls', 'alpn', 'connack']) {
+    assert.match(stdout, new RegExp(`^ok +${step} `, 'm'))
+  }
+  assert.match(stdout, /^Verdict: localhost accepted the connection\.$/m)
+})
+
+test('a refused login is a verdict with what to look at next, and exit code 1', async (t) => {
+  const { args } = await start(t)
+  const { code, stdout } = await cli([...args, ...PASSWORD], { env: { PW: 'wrong' } })
+  assert.equal(code, 1)
+  assert.match(stdout, /^FAILED +connack /m)
+  assert.match(stdout, /^Verdict: localhost:\d+ closed the connection after CONNECT, without an answer\.$/m)
+  assert.match(stdout, /^ +1\. the authorizer answered isAuthenticated: false/m)
+})
+
+test('--json is one document, errors included', async (t) => {
+  const { args } = await start(t)
+  const { code, stdout } = await cli([...args, ...PASSWORD, '--json'], { env: { PW: 'wrong' } })
+  assert.equal(code, 1)
+  const diagnosis = JSON.parse(stdout)
+  assert.equal(diagnosis.ok, false)
+  assert.equal(diagnosis.error.code, 'ERR_CLOSED_BEFORE_CONNACK')
+  assert.equal(diagnosis.steps.at(-1).error.message, diagnosis.error.message)
+})
+
+test('--client_id stops before CONNECT, and --take_over goes on', async (t) => {
+  const { local, args } = await start(t)
+  const id = ['--client_id', 'thermostat-7']
+  const stopped = await cli([...args, ...PASSWORD, ...id], { env })
+  assert.equal(stopped.code, 0)
+  assert.match(stopped.stdout, /^skipped +connack .*--take_over/m)
+  assert.equal(local.invocations.length, 0)
+  const { code, stdout } = await cli([...args, ...PASSWORD, ...id, '--take_over'], { env })
+  assert.equal(code, 0)
+  assert.match(stdout, /^ok +connack +CONNECT as "thermostat-7"/m)
+})
+
+test('--topic takes a filter with wildcards, and --probe_publish a topic', async (t) => {
+  const { args } = await start(t)
+  const subscribed = await cli([...args, ...PASSWORD, '--topic', 'a/#'], { env })
+  assert.match(subscribed.stdout, /^ok +subscribe +SUBSCRIBE to "a\/#"/m)
+  const published = await cli([...args, ...PASSWORD, '--topic', 'a/b', '--probe_publish'], { env })
+  assert.match(published.stdout, /^ok +publish +PUBLISH to "a\/b"/m)
+})
+
+test('--public_key tells whether the signature fits', async (t) => {
+  const authorizer = signingAuthorizer('tok')
+  const { args } = await start(t, authorizer)
+  const folder = await mkdtemp(join(tmpdir(), 'diagnose-'))
+  t.after(() => rm(folder, { recursive: true }))
+  const path = join(folder, 'public.pem')
+  await writeFile(path, signingAuthorizer('tok').tokenSigningPublicKeys.first)
+  const { token, signature } = authorizer.signedToken()
+  const { code, stdout } = await cli(
+    [
+      ...args,
+      ...['--custom_auth_token_key_name', 'tok', '--custom_auth_token_value', 'env:TOKEN'],
+      ...['--custom_auth_authorizer_signature', 'env:SIGNATURE', '--public_key', path],
+    ],
+    { env: { TOKEN: token, SIGNATURE: signature } },
+  )
+  assert.equal(code, 1)
+  assert.match(stdout, /^FAILED +signature /m)
+  assert.match(stdout, /^Verdict: the signature is not one of this token by the public key\.$/m)
+})
+
+test('wrong arguments exit with 2 and load no addon', async () => {
+  for (const [args, message] of [
+    [['diagnose'], /^ERR_INVALID_OPTION \(options\): --endpoint is required\./],
+    [['diagnose', '--endpoint', 'e', '--nonsense'], /Unknown flag --nonsense\./],
+    [['--endpoint', 'e', '--take_over'], /--take_over belongs to diagnose\./],
+    [['diagnose', '--endpoint', 'e', '--public_key', '/nowhere'], /--public_key: "\/nowhere" cannot be read/],
+  ]) {
+    const { code, stdout, stderr } = await cli(args, { withoutClient: true })
+    assert.deepEqual({ code, stdout }, { code: 2, stdout: '' })
+    assert.match(stderr, message)
+  }
+})

@@ -1,0 +1,315 @@
+//! One attempt to connect, watched from stage to stage, and what the policy allows after it.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::BytesMut;
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    authorizer::Login,
+    deadline::Deadline,
+    error::{Code, Failure, Result, Stage},
+    limits::quoted,
+    link::Link,
+    options::Options,
+    reason::reason_name,
+    supervisor::attempt::{Alpn, check},
+    transport::{self, Passage, Stream, Transport, Witness},
+    wire::{
+        ConnAck, Connect, Inbound, OutboundPublish, Version, encode_connect, encode_disconnect,
+        encode_subscribe, encode_unsubscribe,
+    },
+};
+
+/// What a diagnosis may do.
+pub struct Probes {
+    /// Whether CONNECT is sent. Without, it stops before, for this reason.
+    pub skip_connect: Option<String>,
+    /// The client id may belong to a session that others use: it is neither begun anew nor ended.
+    pub keep_session: bool,
+    /// A filter to subscribe to.
+    pub topic: Option<String>,
+    /// Whether a message is published to `topic` as well.
+    pub publish: bool,
+}
+
+impl Probes {
+    /// Whether the topic can be asked for at all.
+    pub fn check(&self, options: &Options) -> Result<()> {
+        let Some(topic) = &self.topic else {
+            return Ok(());
+        };
+        let mut checked = options.limits.check_filter(topic);
+        if self.publish {
+            checked = checked.and_then(|()| options.limits.check_topic(topic));
+        }
+        checked.map_err(|failure| failure.at(Stage::Options))
+    }
+}
+
+/// How long a probe may take.
+const PROBE_PATIENCE: Duration = Duration::from_secs(10);
+/// What a published probe says.
+const PROBE_PAYLOAD: &[u8] = br#"{"probe":"custom-authorizer-connect"}"#;
+const SUBSCRIBE_ID: u16 = 1;
+const UNSUBSCRIBE_ID: u16 = 2;
+const PUBLISH_ID: u16 = 3;
+
+/// Goes the way of a connection once, without a Will and without a second attempt; `witness` hears of each part. The
+/// failure is that of the part at which it ended.
+pub async fn diagnose(
+    options: Arc<Options>,
+    probes: &Probes,
+    witness: &mut Witness<'_>,
+) -> Result<()> {
+    let login = options.login.clone();
+    let secrets = login.secrets();
+    let mut concealing = |mut passage: Passage| {
+        passage.failure = passage.failure.map(|failure| failure.without(&secrets));
+        witness(passage);
+    };
+    let witness: &mut Witness<'_> = &mut concealing;
+    witness(Passage::of(
+        "login",
+        login.describe(&options.authority().to_string()),
+    ));
+    let deadline = Deadline::of_attempt(&options);
+    let transport = Transport::new(options.clone());
+    let stream = transport
+        .walk(login.upgrade.as_ref(), &deadline, witness)
+        .await?;
+    if let Some(reason) = &probes.skip_connect {
+        witness(Passage::skipped("connack", reason));
+        return Ok(());
+    }
+    let (mut visit, connack) =
+        Visit::begin(stream, &options, &login, probes, &deadline, witness).await?;
+    let probed = visit.probe(probes, witness).await;
+    visit.end(probes, &connack).await;
+    probed.map_err(|failure| failure.without(&secrets))
+}
+
+/// A connection that looks around.
+struct Visit<'a> {
+    link: Link<Stream>,
+    options: &'a Options,
+    session_present: bool,
+}
+
+impl<'a> Visit<'a> {
+    async fn begin(
+        stream: Stream,
+        options: &'a Options,
+        login: &Login,
+        probes: &Probes,
+        deadline: &Deadline,
+        witness: &mut Witness<'_>,
+    ) -> Result<(Self, ConnAck)> {
+        let clock = Instant::now();
+        let connect = connect_packet(options, login, probes)?;
+        let alpn = Alpn::of(&stream, options);
+        let arrived = transport::arrived(&stream);
+        let mut link = Link::new(stream, options);
+        if let Some(arrived) = arrived {
+            link.watch(arrived);
+        }
+        let answer = deadline
+            .within(Stage::Connack, link.connect(&connect, options))
+            .await
+            .map_err(|failure| alpn.explain(failure, options));
+        let outcome = answer.and_then(|connack| check(&connack, options).map(|()| connack));
+        let mut seen = vec![format!(
+            "CONNECT as {:?} over {}, without a Will; the authorizer's Lambda runs once for it",
+            options.client_id, options.version
+        )];
+        if let Ok(connack) = &outcome {
+            seen.push(describe(connack, options.version));
+        }
+        witness(Passage {
+            took: clock.elapsed(),
+            failure: outcome.as_ref().err().cloned(),
+            ..Passage::of("connack", seen)
+        });
+        let connack = outcome?;
+        let visit = Self {
+            link,
+            options,
+            session_present: connack.session_present,
+        };
+        Ok((visit, connack))
+    }
+
+    async fn probe(&mut self, probes: &Probes, witness: &mut Witness<'_>) -> Result<()> {
+        let Some(topic) = &probes.topic else {
+            return Ok(());
+        };
+        let clock = Instant::now();
+        let subscribed = self.subscribe(topic).await;
+        let mut seen = vec![format!("SUBSCRIBE to {}", quoted(topic))];
+        if subscribed.is_ok() && self.session_present {
+            seen.push("the subscription stays in the session that was there".to_owned());
+        }
+        witness(Passage {
+            took: clock.elapsed(),
+            failure: subscribed.as_ref().err().cloned(),
+            ..Passage::of("subscribe", seen)
+        });
+        // A server that has closed takes nothing more; one that has answered does.
+        match subscribed {
+            Err(failure) if failure.code() != Code::SubscribeRejected => return Err(failure),
+            _ if !probes.publish => return subscribed,
+            _ => {}
+        }
+        let clock = Instant::now();
+        let published = self.publish(topic).await;
+        witness(Passage {
+            took: clock.elapsed(),
+            failure: published.as_ref().err().cloned(),
+            ..Passage::of(
+                "publish",
+                vec![format!(
+                    "PUBLISH to {} with QoS 1: subscribers and rules get the message {}",
+                    quoted(topic),
+                    String::from_utf8_lossy(PROBE_PAYLOAD)
+                )],
+            )
+        });
+        subscribed.and(published)
+    }
+
+    async fn subscribe(&mut self, filter: &str) -> Result<()> {
+        let version = self.options.version;
+        let mut packet = BytesMut::new();
+        encode_subscribe(version, SUBSCRIBE_ID, &[(filter, 1)], &mut packet);
+        let what = format!("SUBSCRIBE to {}", quoted(filter));
+        let (code, words) = self
+            .ask(&packet, &what, |inbound| match inbound {
+                Inbound::SubAck(ack) if ack.packet_id == SUBSCRIBE_ID => {
+                    Some((ack.codes.first().copied().unwrap_or(0x80), ack.string))
+                }
+                _ => None,
+            })
+            .await?;
+        if code < 0x80 {
+            return Ok(());
+        }
+        let message = format!(
+            "the server refused {what}: {} (0x{code:02x})",
+            reason_name(code)
+        );
+        let failure = Failure::new(Code::SubscribeRejected, Stage::Operation, message);
+        Err(failure.with_reason(code, words))
+    }
+
+    async fn publish(&mut self, topic: &str) -> Result<()> {
+        let version = self.options.version;
+        let mut packet = BytesMut::new();
+        OutboundPublish::new(version, topic, PROBE_PAYLOAD, 1, false).write(
+            PUBLISH_ID,
+            false,
+            &mut packet,
+        );
+        let what = format!("PUBLISH to {}", quoted(topic));
+        let reason = self
+            .ask(&packet, &what, |inbound| match inbound {
+                Inbound::PubAck(ack) if ack.packet_id == PUBLISH_ID => Some(ack.reason),
+                _ => None,
+            })
+            .await?;
+        if reason.code < 0x80 {
+            return Ok(());
+        }
+        let code = reason.code;
+        let message = format!(
+            "the server refused {what}: {} (0x{code:02x})",
+            reason_name(code)
+        );
+        let failure = Failure::new(Code::PublishRejected, Stage::Operation, message);
+        Err(failure.with_reason(code, reason.string))
+    }
+
+    /// Sends a request and waits for its answer. IoT Core denies without one, by closing.
+    async fn ask<T>(
+        &mut self,
+        packet: &[u8],
+        what: &str,
+        take: impl FnMut(Inbound<'_>) -> Option<T>,
+    ) -> Result<T> {
+        let peer = self.options.authority();
+        let asking = self.link.ask(packet, self.options, take);
+        match timeout(PROBE_PATIENCE, asking).await {
+            Err(_) => {
+                let seconds = PROBE_PATIENCE.as_secs();
+                let message = format!("{peer} did not answer {what} within {seconds} s");
+                Err(Failure::new(Code::AckTimeout, Stage::Operation, message))
+            }
+            Ok(Err(failure)) if failure.code() == Code::ConnectionLost => {
+                let message = format!("{peer} closed the connection in answer to {what}");
+                Err(Failure::new(
+                    Code::SuspectedPolicy,
+                    Stage::Operation,
+                    message,
+                ))
+            }
+            Ok(answer) => answer,
+        }
+    }
+
+    /// Leaves nothing behind that was not there before.
+    async fn end(mut self, probes: &Probes, connack: &ConnAck) {
+        let version = self.options.version;
+        let mut goodbye = BytesMut::new();
+        if let Some(topic) = &probes.topic
+            && !connack.session_present
+        {
+            encode_unsubscribe(version, UNSUBSCRIBE_ID, &[topic], &mut goodbye);
+        }
+        let made_here = probes.keep_session && !connack.session_present;
+        let expiry = (made_here && version == Version::V5).then_some(0);
+        encode_disconnect(version, 0, expiry, &mut goodbye);
+        self.link.say_goodbye(&goodbye).await;
+    }
+}
+
+fn connect_packet(options: &Options, login: &Login, probes: &Probes) -> Result<BytesMut> {
+    let mut out = BytesMut::new();
+    let connect = Connect {
+        version: options.version,
+        client_id: &options.client_id,
+        clean_start: !probes.keep_session,
+        keep_alive_seconds: options.keep_alive_seconds,
+        user_name: login.user_name.as_deref(),
+        password: login.password.as_deref(),
+        will: None,
+        session_expiry_seconds: Some(if probes.keep_session {
+            options.session_expiry_seconds
+        } else {
+            0
+        }),
+        receive_maximum: None,
+        maximum_packet_size: Some(u32::try_from(options.receive.bytes).unwrap_or(u32::MAX)),
+        topic_alias_maximum: None,
+        user_properties: &options.user_properties,
+    };
+    encode_connect(&connect, &mut out)?;
+    Ok(out)
+}
+
+fn describe(connack: &ConnAck, version: Version) -> String {
+    let session = if connack.session_present {
+        "a session was there"
+    } else {
+        "no session was there"
+    };
+    match version {
+        Version::V311 => format!("CONNACK: accepted; {session}"),
+        Version::V5 => format!(
+            "CONNACK: accepted; {session}; keep-alive {}, Receive Maximum {}",
+            connack.server_keep_alive.map_or_else(
+                || "as asked for".to_owned(),
+                |seconds| format!("{seconds} s")
+            ),
+            connack.receive_maximum
+        ),
+    }
+}

@@ -1,0 +1,88 @@
+import type { DiagnoseOptions, Diagnosis, DiagnosisStep, MqttError } from '../../index.js'
+import { readFileSync } from 'node:fs'
+import { UsageError, type Arguments } from './arguments.js'
+import type { Meaning } from './flags.js'
+import { hintLines, oneLine } from './report.js'
+import { readSecrets } from './secrets.js'
+import { endpointOf, settingsFrom } from './settings.js'
+
+type Client = Pick<typeof import('../../index.js'), 'diagnose'>
+
+/** Runs `diagnose` and prints what it sees: as it goes for people, at the end for machines. Resolves with the exit code. */
+export async function diagnoseCommand(given: Arguments): Promise<number> {
+  endpointOf(given) // Before anyone waits for standard input.
+  const values = await readSecrets(given, process.env, () => process.stdin)
+  const text = (meaning: Meaning): string | undefined => {
+    for (const [flag, value] of given) if (flag.meaning === meaning && value !== '') return value
+    return undefined
+  }
+  const { options } = settingsFrom(values)
+  const { clientId, ...withoutClientId } = options
+  const json = text('json') === 'true'
+  const topic = text('topic')
+  const publicKey = text('publicKey')
+  const diagnosis: DiagnoseOptions = {
+    // The samples' random client id is nobody's: no session is in danger.
+    ...(text('clientId') === undefined ? withoutClientId : { ...withoutClientId, clientId }),
+    takeOver: text('takeOver') === 'true',
+    probePublish: text('probePublish') === 'true',
+    ...(topic !== undefined && { topic }),
+    ...(publicKey !== undefined && { publicKey: readKey(publicKey) }),
+    ...(!json && { onStep: (step) => print(describeStep(step)) }),
+  }
+  const client = require('../client.js') as Client
+  const result = await client.diagnose(diagnosis)
+  print(json ? JSON.stringify(result, errorsToo, 2) : describeOutcome(result))
+  return result.ok ? 0 : 1
+}
+
+const MARKS: Readonly<Record<DiagnosisStep['outcome'], string>> = {
+  passed: 'ok',
+  failed: 'FAILED',
+  skipped: 'skipped',
+}
+const INDENT = ' '.repeat(20)
+
+function describeStep({ name, outcome, durationMs, seen, error }: DiagnosisStep): string {
+  const lines = [...seen, ...(error === undefined ? [] : [`${error.code}: ${error.message}`])].map(oneLine)
+  if (error?.reasonString !== undefined) lines.push(`the server says: ${oneLine(error.reasonString)}`)
+  const time = durationMs === 0 ? '' : ` (${durationMs} ms)`
+  const [first = '', ...more] = lines
+  const head = `${MARKS[outcome].padEnd(8)}${name.padEnd(12)}${first}${time}`
+  return [head, ...more.map((line) => INDENT + line)].join('\n')
+}
+
+function describeOutcome({ verdict, next, commands, warnings }: Diagnosis): string {
+  const lines = warnings.map((warning) => `Warning: ${oneLine(warning)}`)
+  lines.push('', `Verdict: ${oneLine(verdict)}`)
+  if (next !== '') lines.push(...hintLines(next))
+  if (commands.length > 0) {
+    lines.push(
+      '',
+      "To find out more on AWS's side (test-invoke-authorizer checks neither ALPN, SNI nor iot:Connect):",
+      ...commands.map((command) => `  ${command}`),
+    )
+  }
+  return lines.join('\n')
+}
+
+/** An error's message is no member that JSON would show. */
+function errorsToo(_name: string, value: unknown): unknown {
+  if (!(value instanceof Error)) return value
+  const { code, stage, message, hint, retryable, reasonCode, reasonString } = value as MqttError
+  return { code, stage, message, hint, retryable, reasonCode, reasonString }
+}
+
+function readKey(path: string): string {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    throw new UsageError(
+      `--public_key: ${JSON.stringify(path)} cannot be read (${code}).`,
+      "It is the PEM file of the authorizer's public key.",
+    )
+  }
+}
+
+const print = (text: string): void => void process.stdout.write(`${text}\n`)
