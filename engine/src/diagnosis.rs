@@ -62,17 +62,22 @@ pub async fn diagnose(
     probes: &Probes,
     witness: &mut Witness<'_>,
 ) -> Result<()> {
-    let login = options.login.clone();
-    let secrets = login.secrets();
+    let secrets = options.login.secrets();
+    // A server may repeat what it was sent.
+    let concealed = |failure: Failure| failure.without(&secrets);
     let mut concealing = |mut passage: Passage| {
-        passage.failure = passage.failure.map(|failure| failure.without(&secrets));
+        passage.failure = passage.failure.map(concealed);
         witness(passage);
     };
-    let witness: &mut Witness<'_> = &mut concealing;
-    witness(Passage::of(
-        "login",
-        login.describe(&options.authority().to_string()),
-    ));
+    look(options.clone(), probes, &mut concealing)
+        .await
+        .map_err(concealed)
+}
+
+async fn look(options: Arc<Options>, probes: &Probes, witness: &mut Witness<'_>) -> Result<()> {
+    let login = &options.login;
+    let seen = login.describe(&options.authority().to_string());
+    witness(Passage::of("login", seen));
     let deadline = Deadline::of_attempt(&options);
     let transport = Transport::new(options.clone());
     let stream = transport
@@ -83,10 +88,10 @@ pub async fn diagnose(
         return Ok(());
     }
     let (mut visit, connack) =
-        Visit::begin(stream, &options, &login, probes, &deadline, witness).await?;
+        Visit::begin(stream, &options, login, probes, &deadline, witness).await?;
     let probed = visit.probe(probes, witness).await;
     visit.end(probes, &connack).await;
-    probed.map_err(|failure| failure.without(&secrets))
+    probed
 }
 
 /// A connection that looks around.

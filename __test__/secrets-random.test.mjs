@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { generateKeyPairSync, randomInt } from 'node:crypto'
+import { after, test } from 'node:test'
+import { inspect } from 'node:util'
+import { connectWithCustomAuthorizer, diagnose } from '../dist/client.js'
+import { startPeer } from './support/scripted-peer.mjs'
+
+const CASES = 30
+const LETTERS = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789']
+const OTHERS = [...'+/=&?%#"\'\\<> ~-_.:;,!$(){}[]@*ä€😀']
+
+const privateKey = generateKeyPairSync('rsa', { modulusLength: 2048 }).privateKey.export({
+  type: 'pkcs8',
+  format: 'pem',
+})
+const keyLine = privateKey.split('\n')[7]
+
+const peer = await startPeer()
+after(() => peer.close())
+
+const pick = (list) => list[randomInt(list.length)]
+
+/** Some letters in a row, so that it is no word that stands elsewhere by chance, among whatever there is. */
+function randomSecret() {
+  const run = Array.from({ length: 12 }, () => pick(LETTERS))
+  const around = () => Array.from({ length: randomInt(12) }, () => pick([...LETTERS, ...OTHERS]))
+  return [...around(), ...run, ...around()].join('')
+}
+
+/** How a secret may be written. */
+function forms(secret) {
+  const bytes = Buffer.from(secret)
+  return [
+    secret,
+    encodeURIComponent(secret),
+    bytes.toString('base64'),
+    bytes.toString('base64url'),
+    bytes.toString('hex'),
+    JSON.stringify(secret).slice(1, -1),
+    inspect(secret).slice(1, -1),
+  ]
+}
+
+function shown(value) {
+  const deep = { depth: Infinity, showHidden: true, maxStringLength: null, maxArrayLength: null }
+  return [inspect(value, deep), String(value?.stack), JSON.stringify(value) ?? ''].join('\n')
+}
+
+for (const transport of ['tls', 'websocket']) {
+  test(`over ${transport}, random secrets that a server repeats reach no error, log or diagnosis`, async (t) => {
+    const at = transport === 'tls' ? peer : await startPeer({ websocket: true })
+    if (at !== peer) t.after(() => at.close())
+    for (let number = 0; number < CASES; number++) {
+      const secrets = { password: randomSecret(), tokenValue: randomSecret() }
+      const texts = []
+      const options = {
+        ...at.where,
+        authorizerName: 'Fleet',
+        username: 'me',
+        ...secrets,
+        tokenKeyName: 'tok',
+        tokenSigningKey: privateKey,
+        tokenEncoding: pick(['auto', 'percent']),
+        reconnect: false,
+        logLevel: 'trace',
+        logger: (record) => texts.push(shown(record)),
+        ...(transport === 'websocket' && {
+          websocket: { credentialsIn: pick(['connect', 'query']) },
+        }),
+      }
+      const echo = async () => {
+        const link = await at.accept()
+        const { username } = await link.expect('connect')
+        const said = pick([secrets.password, secrets.tokenValue, username ?? '', JSON.stringify(secrets)])
+        link.send({
+          cmd: 'connack',
+          returnCode: 0x87,
+          reasonCode: 0x87,
+          sessionPresent: false,
+          properties: { reasonString: `refused: ${said}` },
+        })
+        return username
+      }
+      const [error, username] = await Promise.all([
+        connectWithCustomAuthorizer(options).catch((reason) => reason),
+        echo(),
+      ])
+      const [diagnosis] = await Promise.all([diagnose(options), echo()])
+      // That it was refused, in both, is what makes this test one.
+      assert.equal(error.code, 'ERR_NOT_AUTHORIZED')
+      assert.equal(diagnosis.error.code, 'ERR_NOT_AUTHORIZED')
+      texts.push(shown(error), shown(diagnosis))
+
+      const signature = /x-amz-customauthorizer-signature=([^&]+)/.exec(username ?? '')?.[1]
+      const hidden = [secrets.password, secrets.tokenValue, keyLine]
+      if (signature !== undefined) hidden.push(signature, decodeURIComponent(signature))
+      const all = texts.join('\n')
+      for (const form of hidden.flatMap(forms)) {
+        assert.ok(!all.includes(form), `${form} of ${JSON.stringify(secrets)} in ${all}`)
+      }
+    }
+  })
+}
