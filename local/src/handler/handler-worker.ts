@@ -69,15 +69,15 @@ async function answer(
   try {
     const full = createContext(context, () => deadline - Date.now())
     const json = writeAnswer(await running.run(id, () => callFunction(lambda, event, full)))
+    tellJson()
     send({ type: 'answer', id, json })
   } catch (error) {
-    send({ type: 'failed', id, error: describe(error) })
-  } finally {
     tellJson()
+    send({ type: 'failed', id, error: describe(error) })
   }
 }
 
-/** The cache of `require` holds what `import` got as well, as far as it is JSON. */
+/** Before an answer, after which the files may change. The cache of `require` holds JSON that `import` got as well. */
 function tellJson(): void {
   const files = Object.keys(require.cache).filter((file) => file.endsWith('.json') && !toldJson.has(file))
   if (files.length === 0) return
