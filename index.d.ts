@@ -404,14 +404,24 @@ export interface ConnectOptions extends CustomAuthorizerCredentials {
    * @default 'aws-iot-core'
    */
   limits?: 'aws-iot-core' | 'none' | LimitOptions
-  /** What reaches `logger` and the `log` event. @default 'none' */
+  /**
+   * What reaches `logger` and the `log` event. Each level holds those before it:
+   * - `error`: the end of the connection. `warn`: attempts that failed, what was dropped or lost.
+   * - `info`: each attempt and its success. `debug`: TLS and CONNACK. `trace`: every packet by kind, id and size.
+   *
+   * Warnings about suspicious options and credentials come at every level, `none` included, each of them once.
+   * @default 'none'
+   */
   logLevel?: LogLevel
   /**
    * Called when an attempt to connect has ended: without `error` where it succeeded. `nextDelayMs` is how long it takes
    * until the next begins; undefined where none follows.
    */
   onAttempt?: (attempt: AttemptReport) => void
-  /** Receives log records. None holds a secret or a payload, but for what an error of your own handlers quotes. */
+  /**
+   * Receives log records, those of `logLevel` and the warnings about options and credentials. None holds a secret or a
+   * payload, but for what an error of your own handlers quotes.
+   */
   logger?: (record: LogRecord) => void
   /** Cancels connecting. Once connected it has no effect; use `disconnect()`. */
   signal?: AbortSignal
@@ -513,12 +523,26 @@ export interface MessageProperties {
 
 export type LogLevel = 'none' | 'error' | 'warn' | 'info' | 'debug' | 'trace'
 
+/** The fields are stable; the wording of `message` is not. */
 export interface LogRecord {
   level: Exclude<LogLevel, 'none'>
   message: string
   /** Milliseconds since the epoch. */
   time: number
   clientId: string
+  /** With `trace`: the packet that the record is about. */
+  packet?: PacketRecord
+}
+
+/** A packet as the log shows it: nothing of its content. */
+export interface PacketRecord {
+  direction: 'sent' | 'received'
+  /** Its name in MQTT, such as `PUBLISH`. */
+  kind: string
+  /** Its packet id; undefined where its kind has none, as a PUBLISH at QoS 0. */
+  id?: number
+  /** The whole of it, its fixed header included. */
+  bytes: number
 }
 
 /** What may be sent: text as UTF-8, bytes as they are, a plain object or array as JSON. */
@@ -844,7 +868,10 @@ export class MqttError extends Error {
    * throttled Lambda and a wrong password alike: wait between tries, and give up after some.
    */
   readonly retryable: boolean
-  /** Legal but suspicious options, where there were any. */
+  /**
+   * What was suspicious, if legal, in options and credentials, where anything was: a JWT that has expired, a signature
+   * that no RSA key makes, another port than IoT Core has, and the like. `logger` gets it too, also where nothing fails.
+   */
   readonly warnings?: ReadonlyArray<string>
   /** The server's reason or return code, where it gave one. */
   readonly reasonCode?: number

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { UsageError } from '../dist/cli/arguments.js'
-import { describeFailure, describeRecord } from '../dist/cli/report.js'
+import { describeFailure, describeRecord, describeWarning } from '../dist/cli/report.js'
 
 const failure = (fields) => Object.assign(new Error(fields.message), fields)
 
@@ -17,6 +17,34 @@ test('a failure is its code, stage and message on one line, its hint and its war
     describeFailure(error, 'connect'),
     'ERR_NOT_AUTHORIZED (connack): host refused\\nthe client\nLook here.\nThen there.\nWarning: suspicious',
   )
+})
+
+test("the server's own words come before the hint, on one line, and cannot steer the terminal", () => {
+  const error = failure({
+    code: 'ERR_NOT_AUTHORIZED',
+    stage: 'connack',
+    message: 'refused',
+    reasonString: 'token\u001b[2J expired\nFake: line',
+    hint: 'Look here.',
+  })
+  assert.equal(
+    describeFailure(error, 'connect'),
+    'ERR_NOT_AUTHORIZED (connack): refused\nThe server says: token\\u001b[2J expired\\nFake: line\nLook here.',
+  )
+  assert.doesNotMatch(describeFailure({ ...error, reasonString: '' }, 'connect'), /The server says/)
+})
+
+test('a warning that was told already is not told again', () => {
+  const error = failure({ code: 'E', stage: 'connack', message: 'No.', warnings: ['one', 'two'] })
+  assert.equal(describeFailure(error, 'connect', new Set(['one'])), 'E (connack): No.\nWarning: two')
+})
+
+test('a warning calls options by their flags', () => {
+  assert.equal(
+    describeWarning('tokenValue is a JWT that expired', 'connect'),
+    'Warning: --custom_auth_token_value is a JWT that expired',
+  )
+  assert.equal(describeWarning('port is 8883, and', 'connect'), 'Warning: --port is 8883, and')
 })
 
 test('options are called by the flags of the sample in use', () => {

@@ -15,3 +15,18 @@ test('the README explains exactly the codes that the types declare', async () =>
 test('the engine has exactly the codes that the types declare', async () => {
   assert.deepEqual(all(await read('engine/src/error.rs'), /= "(ERR_\w+)"/g), declared)
 })
+
+test('the README and the engine have exactly the stages that the types declare, in their order', async () => {
+  const start = types.indexOf('export type Stage')
+  const stages = [...types.slice(start, types.indexOf('/**', start)).matchAll(/^ {2}\| '(\w+)'/gm)].map(
+    ([, stage]) => stage,
+  )
+  const [, listed] = /with `code`, `stage` \(([^)]*)\)/.exec(await read('README.md'))
+  assert.deepEqual(listed.replaceAll('`', '').split(', '), stages)
+  const engine = await read('engine/src/error.rs')
+  const named = /impl Stage \{.*?\n\}/s.exec(engine)[0].matchAll(/=> "(\w+)"/g)
+  assert.deepEqual(
+    [...named].map(([, stage]) => stage),
+    stages,
+  )
+})

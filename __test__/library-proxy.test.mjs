@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { after, test } from 'node:test'
 import { connectWithCustomAuthorizer } from '../dist/client.js'
-import { startEndingPeer, startPeer } from './support/scripted-peer.mjs'
+import { refuse, startEndingPeer, startPeer } from './support/scripted-peer.mjs'
 import { startScriptedProxy } from './support/scripted-http.mjs'
 
 const peer = await startPeer()
@@ -158,4 +158,16 @@ test('without the option no proxy is asked', async (t) => {
   t.after(() => delete process.env.HTTPS_PROXY)
   await through(t, proxy, { proxy: undefined })
   assert.deepEqual(proxy.requests, [])
+})
+
+test('a refusal of the login names the proxy too, and so does a lost connection', async (t) => {
+  const proxy = await start(t)
+  const where = new RegExp(`^localhost:${peer.port} through the proxy http://localhost:\\d+ refused`)
+  const connecting = connectWithCustomAuthorizer({ ...peer.where, proxy: proxy.urlFor() })
+  const [error] = await Promise.all([connecting.catch((reason) => reason), refuse(peer)])
+  assert.match(error.message, where)
+  const { connection, link } = await through(t, proxy, { reconnect: false })
+  link.end()
+  const { error: lost } = await connection.closed
+  assert.match(lost.message, /through the proxy http:/)
 })

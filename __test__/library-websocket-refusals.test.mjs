@@ -39,6 +39,17 @@ test('the hint of a refused login names the authorizer', async (t) => {
   assert.match(error.hint, /authorizer/i)
 })
 
+for (const credentialsIn of ['query', 'headers']) {
+  test(`a login in ${credentialsIn} that is refused: the hint lists what may be the reason`, async (t) => {
+    const error = await refusal(t, http('403 Forbidden'), {
+      websocket: { credentialsIn },
+      authorizerName: 'Fleet',
+    })
+    isWebSocketError(error)
+    assert.match(error.hint, /likelihood: .*isAuthenticated.*"Fleet" is wrong/)
+  })
+}
+
 const accepting = 'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: mqtt'
 for (const [what, answer] of [
   ['HTTP 200', http('200 OK', '<html>')],

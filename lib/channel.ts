@@ -7,6 +7,7 @@ import type {
   LogLevel,
   LogRecord,
   MessageHandler,
+  PacketRecord,
   PublishOptions,
   PublishResult,
 } from '../index.js'
@@ -311,7 +312,7 @@ export class Channel implements Receiver, Owner {
   attempted(number: number, failure: NativeFailure | undefined, nextDelayMs: number | undefined): void {
     this.#face.attempted({
       number,
-      ...(failure !== undefined && { error: this.#error(failure, this.#native.warnings) }),
+      ...(failure !== undefined && { error: this.#error(failure) }),
       ...(nextDelayMs !== undefined && { nextDelayMs }),
     })
   }
@@ -347,7 +348,7 @@ export class Channel implements Receiver, Owner {
   }
 
   closed(failure: NativeFailure | undefined, unsettled: number): void {
-    const error = failure && this.#error(failure, this.#native.warnings)
+    const error = failure && this.#error(failure)
     this.#credentials?.expire()
     const uses = this.#filters.usesWhere(() => true)
     const told = unsettled > 0 || uses.some(FilterUse.isRead)
@@ -363,8 +364,18 @@ export class Channel implements Receiver, Owner {
     this.#face.closed(error === undefined ? { unsettled } : { error, unsettled }, told)
   }
 
+  traced(packet: PacketRecord): void {
+    const { direction, kind, id, bytes } = packet
+    this.#record(
+      'trace',
+      `${direction} ${kind}${id === undefined ? '' : ` with id ${id}`}, ${bytes} bytes`,
+      packet,
+    )
+  }
+
+  /** What comes from there is for the log: a warning about the options whatever the level is. */
   log(level: number, message: string): void {
-    this.#log(LEVELS[level], message)
+    this.#record(LEVELS[level], message)
   }
 
   #operation<T>(signal: AbortSignal | undefined, begin: (token: number) => NativeFailure | null): Promise<T> {
@@ -396,9 +407,9 @@ export class Channel implements Receiver, Owner {
   }
 
   /** With what `credentials` threw as the cause, where that is what failed. */
-  #error(failure: NativeFailure, warnings: readonly string[] = []): MqttError {
+  #error(failure: NativeFailure): MqttError {
     const thrown = failure.code === 'ERR_CREDENTIALS' ? this.#credentials?.thrown : undefined
-    return new MqttError(failure, warnings, thrown)
+    return new MqttError(failure, thrown)
   }
 
   #begin<T>(
@@ -544,8 +555,13 @@ export class Channel implements Receiver, Owner {
   #log(level: LogRecord['level'], message: string): boolean {
     const { logLevel } = this.#options
     if (logLevel === 'none' || LEVELS.indexOf(level) > LEVELS.indexOf(logLevel)) return false
-    this.#face.log({ level, message, time: Date.now(), clientId: this.clientId })
+    this.#record(level, message)
     return true
+  }
+
+  #record(level: LogRecord['level'], message: string, packet?: PacketRecord): void {
+    const { clientId } = this
+    this.#face.log({ level, message, time: Date.now(), clientId, ...(packet !== undefined && { packet }) })
   }
 }
 

@@ -88,7 +88,7 @@ async function askCredentials(
       hint: "Look at the cause: it comes from the app's own function `credentials`.",
       retryable: true,
     } as const
-    const error = new MqttError(failure, [], cause)
+    const error = new MqttError(failure, cause)
     tell({ ...step, outcome: 'failed', durationMs: durationMs(), error })
     return error
   } finally {

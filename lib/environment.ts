@@ -1,4 +1,5 @@
 // This JavaScript environment's end of the bell: drains batches and hands their records to the connections.
+import type { PacketRecord } from '../index.js'
 import {
   native,
   type NativeBatch,
@@ -25,6 +26,7 @@ export interface Receiver {
   subscriptionLost(filterId: number, failure: NativeFailure): void
   closed(failure: NativeFailure | undefined, unsettled: number): void
   log(level: number, message: string): void
+  traced(packet: PacketRecord): void
 }
 
 export interface Arrival {
@@ -56,6 +58,7 @@ const enum Kind {
   Credentials = 13,
   CredentialsExpired = 14,
   SubscriptionLost = 15,
+  Traced = 16,
 }
 
 const enum Flag {
@@ -213,6 +216,14 @@ class Cursor {
           receiver?.log(words[this.#word + 1], this.#text(words[this.#word + 2]))
           this.#word += 3
           break
+        case Kind.Traced: {
+          const [id, bytes] = [words[this.#word + 1], words[this.#word + 2]]
+          const direction = first >>> 16 === 1 ? 'sent' : 'received'
+          const kind = this.#text((first >>> 8) & 0xff)
+          receiver?.traced({ direction, kind, ...(id !== 0 && { id }), bytes })
+          this.#word += 3
+          break
+        }
         case Kind.Interrupted:
           receiver?.interrupted(this.#next<NativeFailure>())
           this.#word += 1

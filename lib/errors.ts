@@ -12,13 +12,14 @@ export class MqttError extends Error implements PublicMqttError {
   declare readonly reasonString?: string
 
   /** `cause` is the error underneath, where it is one of JavaScript's. */
-  constructor(failure: NativeFailure, warnings: readonly string[] = [], cause?: unknown) {
+  constructor(failure: NativeFailure, cause?: unknown) {
     super(failure.message, causeOption(failure, cause))
     this.code = failure.code
     this.stage = failure.stage
     this.hint = failure.hint
     this.retryable = failure.retryable
     // Absent, not undefined: what is printed of an error should hold nothing that says nothing.
+    const { warnings = [] } = failure
     if (warnings.length > 0) this.warnings = warnings
     if (failure.reasonCode !== undefined) this.reasonCode = failure.reasonCode
     if (failure.reasonString !== undefined) this.reasonString = failure.reasonString
@@ -32,7 +33,8 @@ export function invalidOption(message: string, hint = ''): MqttError {
 
 export function closed(): MqttError {
   const message = 'the connection is closed'
-  return new MqttError({ code: 'ERR_CLOSED', stage: 'operation', message, hint: '', retryable: false })
+  const hint = 'This connection does not come back: connect anew. Its promise `closed` tells why it ended.'
+  return new MqttError({ code: 'ERR_CLOSED', stage: 'operation', message, hint, retryable: false })
 }
 
 function causeOption({ cause }: NativeFailure, given: unknown): ErrorOptions | undefined {

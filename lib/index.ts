@@ -7,6 +7,7 @@ import { logLevelOf, sampleOf, type Values } from './cli/settings.js'
 
 async function main(argv: readonly string[]): Promise<number> {
   let given: Values = new Map()
+  const told = new Set<string>()
   try {
     if (asksFor('help', argv)) {
       const { helpText } = require('./cli/help.js') as typeof import('./cli/help.js')
@@ -23,7 +24,7 @@ async function main(argv: readonly string[]): Promise<number> {
         return await diagnoseCommand(parsed)
       }
       const { run } = require('./cli/run.js') as typeof import('./cli/run.js')
-      await run(parsed)
+      await run(parsed, told)
     }
     return 0
   } catch (error) {
@@ -31,7 +32,7 @@ async function main(argv: readonly string[]): Promise<number> {
       if (error.by !== 'SIGPIPE') console.error(error.message)
       return error.exitCode
     }
-    console.error(describeFailure(error, sampleOf(given)))
+    console.error(describeFailure(error, sampleOf(given), told))
     if (error instanceof UsageError || isAboutOptions(error)) return 2
     const level = logLevelOf(given)
     if (error instanceof Error && (level === 'debug' || level === 'trace')) console.error(error.stack)

@@ -54,7 +54,6 @@ export interface NativeBatch {
 
 export interface NativeConnection {
   readonly clientId: string
-  readonly warnings: string[]
   publish(
     token: number,
     topic: string,
@@ -206,6 +205,8 @@ export interface NativeFailure {
   reasonCode?: number
   reasonString?: string
   cause?: string
+  /** What looked suspicious in options and credentials. */
+  warnings?: string[]
 }
 
 export interface NativeConnected {

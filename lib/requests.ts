@@ -127,7 +127,7 @@ function setByRequest(name: string): MqttError {
 
 /** The topic of answers is not one that the app has named in this call. */
 function unheard(error: MqttError): MqttError {
-  const { code, stage, message, retryable, reasonCode } = error
+  const { code, stage, message, retryable, reasonCode, reasonString } = error
   const hint =
     'request() subscribes to its topic of answers: choose one with the option responseTopic that the policy allows iot:Subscribe and iot:Receive on.'
   return new MqttError({
@@ -137,6 +137,7 @@ function unheard(error: MqttError): MqttError {
     hint,
     retryable,
     ...(reasonCode !== undefined && { reasonCode }),
+    ...(reasonString !== undefined && { reasonString }),
   })
 }
 

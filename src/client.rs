@@ -75,15 +75,6 @@ impl NativeConnection {
         self.handle.borrow().options().client_id.clone()
     }
 
-    /// Legal but suspicious options.
-    #[napi(getter, catch_unwind)]
-    pub fn warnings(&self) -> Vec<String> {
-        let handle = self.handle.borrow();
-        let options = handle.options();
-        let all = options.warnings.iter().chain(&options.login.warnings);
-        all.cloned().collect()
-    }
-
     /// Gives a failure where the message is not accepted.
     #[napi(catch_unwind)]
     pub fn publish(

@@ -1,6 +1,6 @@
 //! A diagnosis: what is seen on the way to the endpoint, told part by part.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::SystemTime};
 
 use engine::{Code, ConnectOptions, Failure, Passage, Probes, Stage, diagnose};
 use napi::{
@@ -77,10 +77,11 @@ fn start(
     probes.check(&options)?;
     let runtime =
         runtime().map_err(|error| internal("the network thread cannot be started", error))?;
-    let warnings = options.warnings.iter().chain(&options.login.warnings);
+    let mut warnings = options.warnings.clone();
+    warnings.extend(options.login.warnings_at(SystemTime::now()));
     let diagnosis = NativeDiagnosis {
         client_id: options.client_id.clone(),
-        warnings: warnings.cloned().collect(),
+        warnings,
     };
     let options = Arc::new(options);
     let report = Arc::new(report);

@@ -13,6 +13,7 @@ pub struct NativeFailure {
     pub reason_code: Option<u32>,
     pub reason_string: Option<String>,
     pub cause: Option<String>,
+    pub warnings: Vec<String>,
 }
 
 impl From<&Failure> for NativeFailure {
@@ -26,6 +27,7 @@ impl From<&Failure> for NativeFailure {
             reason_code: failure.reason_code().map(u32::from),
             reason_string: failure.reason_string().map(str::to_owned),
             cause: failure.cause().map(str::to_owned),
+            warnings: failure.warnings().to_vec(),
         }
     }
 }

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use engine::{Connected, Events, Failure, FilterId, Level, Message, PublishProperties, Token};
+use engine::{
+    Connected, Direction, Events, Failure, FilterId, Level, Message, PublishProperties, Token,
+    Trace,
+};
 
 use crate::environment::Bell;
 
@@ -50,6 +53,8 @@ pub(crate) mod kind {
     pub(crate) const CREDENTIALS_EXPIRED: u32 = 14;
     /// [SUBSCRIPTION_LOST, filter id], a failure in the values
     pub(crate) const SUBSCRIPTION_LOST: u32 = 15;
+    /// [TRACED | bytes of its kind << 8 | sent << 16, packet id or 0, bytes], the kind's name in the arena
+    pub(crate) const TRACED: u32 = 16;
 }
 
 pub(crate) mod flag {
@@ -114,6 +119,7 @@ impl Records {
             kind::CLOSED => (3, 0, self.words[word + 2] as usize),
             kind::ATTEMPTED => (4, 0, self.words[word + 1] as usize),
             kind::CREDENTIALS => (3, 0, self.words[word + 1] as usize),
+            kind::TRACED => (3, (first >> 8 & 0xff) as usize, 0),
             kind::LOG => (3, self.words[word + 2] as usize, 0),
             _ => (2, 0, 0),
         };
@@ -122,6 +128,12 @@ impl Records {
             bytes,
             values,
         }
+    }
+
+    fn push_log(&mut self, level: Level, message: &str) {
+        self.words
+            .extend([kind::LOG, level as u32, message.len() as u32]);
+        self.bytes.extend_from_slice(message.as_bytes());
     }
 
     /// `said` are words of the server, at most 65,535 bytes as everything that MQTT carries.
@@ -429,13 +441,26 @@ impl Events for OutboxEvents {
 
     fn log(&mut self, level: Level, message: &str) {
         if self.log_level >= Some(level) {
-            self.push(|records| {
-                records
-                    .words
-                    .extend([kind::LOG, level as u32, message.len() as u32]);
-                records.bytes.extend_from_slice(message.as_bytes());
-            });
+            self.push(|records| records.push_log(level, message));
         }
+    }
+
+    fn warned(&mut self, warning: &str) {
+        self.push(|records| records.push_log(Level::Warn, warning));
+    }
+
+    fn traced(&mut self, packet: &Trace) {
+        if self.log_level < Some(Level::Trace) {
+            return;
+        }
+        let name = packet.kind.as_bytes();
+        let sent = u32::from(packet.direction == Direction::Sent);
+        let first = kind::TRACED | (name.len() as u32) << 8 | sent << 16;
+        let id = packet.id.map_or(0, u32::from);
+        self.push(|records| {
+            records.words.extend([first, id, packet.bytes as u32]);
+            records.bytes.extend_from_slice(name);
+        });
     }
 
     fn flush(&mut self) {

@@ -14,6 +14,7 @@ import {
   type FreshCredentials,
   type LimitOptions,
   type LogRecord,
+  type PacketRecord,
   type Message,
   type MessageHandler,
   type MessageProperties,
@@ -74,7 +75,10 @@ export async function connecting(): Promise<void> {
     limits: 'none',
     logLevel: 'trace',
     onAttempt: (attempt) => same<typeof attempt, AttemptReport>(true),
-    logger: ({ level, message, time, clientId }) => console.log(level, message, time, clientId),
+    logger: ({ level, message, time, clientId, packet }) => {
+      same<typeof packet, PacketRecord | undefined>(true)
+      console.log(level, message, time, clientId, packet?.direction, packet?.kind, packet?.id, packet?.bytes)
+    },
     signal: AbortSignal.timeout(1_000),
   }
   await connectWithCustomAuthorizer(all)

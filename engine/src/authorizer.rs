@@ -2,11 +2,15 @@
 
 mod description;
 mod encoding;
+mod json;
+mod jwt;
+mod lint;
+mod refusal;
 mod signing;
 mod upgrade;
 mod user_name;
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::SystemTime};
 
 use crate::{
     error::{Code, Failure, Result, Stage},
@@ -14,6 +18,8 @@ use crate::{
     wire::Version,
 };
 use encoding::{encode_key, encode_url, encode_value, normalise_signature};
+pub use jwt::Jwt;
+pub use refusal::{Circumstances, Known};
 pub use signing::sign_token;
 pub use upgrade::{Carrier, Upgrade, WebSocket};
 use user_name::Parameter;
@@ -56,10 +62,18 @@ pub struct Login {
     pub password: Option<Vec<u8>>,
     /// What the WebSocket's request says, where MQTT is carried so.
     pub upgrade: Option<Upgrade>,
+    /// What is legal in it and unlikely to get in, whatever the time is.
     pub warnings: Vec<String>,
+    /// For a refusal.
+    pub known: Known,
 }
 
 impl Login {
+    /// Everything that is legal in it and unlikely to get in at this time.
+    pub fn warnings_at(&self, now: SystemTime) -> impl Iterator<Item = String> {
+        self.warnings.iter().cloned().chain(self.known.trouble(now))
+    }
+
     /// What nobody gets to read.
     pub fn secrets(&self) -> Vec<String> {
         let mut secrets: Vec<String> = user_name::values(self.user_name.as_deref().unwrap_or(""))
@@ -96,10 +110,18 @@ impl Credentials {
         self
     }
 
+    /// What these credentials log in with, and what is to be said of it.
+    pub fn login(&self, version: Version, websocket: Option<&WebSocket>) -> Result<Login> {
+        let mut login = self.compose(version, websocket)?;
+        login.warnings.extend(lint::warnings(self));
+        login.known = Known::of(self, websocket);
+        Ok(login)
+    }
+
     /// User name and password as CONNECT carries them (AWS IoT Core Developer Guide, "Connecting to AWS IoT Core by
     /// using custom authentication"): `<username>?<its query>&<authorizer name>&<signature>&<token>`. Over WebSocket all
     /// but user name and password may travel in the upgrade request.
-    pub fn login(&self, version: Version, websocket: Option<&WebSocket>) -> Result<Login> {
+    fn compose(&self, version: Version, websocket: Option<&WebSocket>) -> Result<Login> {
         let mut warnings = Vec::new();
         let carrier = websocket.map_or(Carrier::Connect, |websocket| websocket.credentials_in);
         let parameters = self.parameters(carrier, &mut warnings)?;
@@ -121,6 +143,7 @@ impl Credentials {
                 .map(|websocket| Upgrade::new(websocket, &parameters, &mut warnings))
                 .transpose()?,
             warnings,
+            known: Known::default(),
         })
     }
 
@@ -142,7 +165,7 @@ impl Credentials {
                 key: user_name::AUTHORIZER_NAME.to_owned(),
                 value: write(name, encode_value),
             });
-            self.warn_if_broken("authorizerName", name, carrier, warnings);
+            self.warn_if_raw("authorizerName", name, carrier, encode_value, warnings);
         }
         if let Some(token) = self.token()? {
             parameters.push(Parameter {
@@ -163,8 +186,8 @@ impl Credentials {
                 },
                 value: write(token.value, encode_value),
             });
-            self.warn_if_broken("tokenKeyName", token.key, carrier, warnings);
-            self.warn_if_broken("tokenValue", token.value, carrier, warnings);
+            self.warn_if_raw("tokenKeyName", token.key, carrier, encode_key, warnings);
+            self.warn_if_raw("tokenValue", token.value, carrier, encode_value, warnings);
         }
         Ok(parameters)
     }
@@ -182,7 +205,8 @@ impl Credentials {
         if signature.is_some() && signing_key.is_some() {
             return Err(Failure::option(
                 "tokenSignature and tokenSigningKey are both given; a token is signed once",
-            ));
+            )
+            .with_hint("Leave tokenSigningKey out where the token comes with its signature."));
         }
         let signed = signature.is_some() || signing_key.is_some();
         let (Some(key), Some(value), true) = (key, value, signed) else {
@@ -194,7 +218,8 @@ impl Credentials {
         if user_name::is_reserved(key) {
             return Err(Failure::option(
                 "tokenKeyName is the name of a parameter that AWS reserves",
-            ));
+            )
+            .with_hint("`aws iot describe-authorizer --authorizer-name <name>` prints the tokenKeyName that the authorizer expects."));
         }
         let signature = match (signature, signing_key) {
             (Some(signature), _) => normalise_signature(signature).ok_or_else(not_base64)?,
@@ -207,18 +232,25 @@ impl Credentials {
         }))
     }
 
-    /// With `raw` the caller answers for the query, but is told when it comes apart.
-    fn warn_if_broken(
+    /// With `raw` the caller answers for the query, but is told when it comes apart or reads as something else.
+    fn warn_if_raw(
         &self,
         option: &str,
         text: &str,
         carrier: Carrier,
+        in_query: fn(&str, TokenEncoding) -> Cow<'_, str>,
         warnings: &mut Vec<String>,
     ) {
-        let in_query = carrier != Carrier::Headers;
-        if in_query && self.token_encoding == TokenEncoding::Raw && text.contains(['&', '?']) {
+        if carrier == Carrier::Headers || self.token_encoding != TokenEncoding::Raw {
+            return;
+        }
+        if text.contains(['&', '?']) {
             warnings.push(format!(
                 "{option} holds & or ?, and tokenEncoding is 'raw': IoT Core reads it as several parameters"
+            ));
+        } else if in_query(text, TokenEncoding::Auto) != text {
+            warnings.push(format!(
+                "{option} holds a character that has to be percent-encoded, such as +, #, % or a space, and tokenEncoding is 'raw': leave tokenEncoding out"
             ));
         }
     }

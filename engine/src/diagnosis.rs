@@ -1,6 +1,9 @@
 //! One attempt to connect, watched from stage to stage, and what the policy allows after it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::BytesMut;
 use tokio::time::{Instant, timeout};
@@ -13,7 +16,7 @@ use crate::{
     link::Link,
     options::Options,
     reason::reason_name,
-    supervisor::attempt::{Alpn, check},
+    supervisor::attempt::{Alpn, check, explain_road},
     transport::{self, Passage, Stream, Transport, Witness},
     wire::{
         ConnAck, Connect, Inbound, OutboundPublish, Version, encode_connect, encode_disconnect,
@@ -82,7 +85,8 @@ async fn look(options: Arc<Options>, probes: &Probes, witness: &mut Witness<'_>)
     let transport = Transport::new(options.clone());
     let stream = transport
         .walk(login.upgrade.as_ref(), &deadline, witness)
-        .await?;
+        .await
+        .map_err(|failure| explain_road(failure, login, &options, SystemTime::now()))?;
     if let Some(reason) = &probes.skip_connect {
         witness(Passage::skipped("connack", reason));
         return Ok(());
@@ -120,9 +124,10 @@ impl<'a> Visit<'a> {
         }
         let answer = deadline
             .within(Stage::Connack, link.connect(&connect, options))
-            .await
-            .map_err(|failure| alpn.explain(failure, options));
-        let outcome = answer.and_then(|connack| check(&connack, options).map(|()| connack));
+            .await;
+        let outcome = answer
+            .and_then(|connack| check(&connack, options).map(|()| connack))
+            .map_err(|failure| alpn.explain(failure, login, options, SystemTime::now()));
         let mut seen = vec![format!(
             "CONNECT as {:?} over {}, without a Will; the authorizer's Lambda runs once for it",
             options.client_id, options.version
@@ -240,7 +245,7 @@ impl<'a> Visit<'a> {
         what: &str,
         take: impl FnMut(Inbound<'_>) -> Option<T>,
     ) -> Result<T> {
-        let peer = self.options.authority();
+        let peer = self.options.peer();
         let asking = self.link.ask(packet, self.options, take);
         match timeout(PROBE_PATIENCE, asking).await {
             Err(_) => {

@@ -24,6 +24,7 @@ struct Detail {
     reason_code: Option<u8>,
     reason_string: Option<String>,
     cause: Option<String>,
+    warnings: Vec<String>,
 }
 
 impl Failure {
@@ -39,6 +40,7 @@ impl Failure {
             reason_code: None,
             reason_string: None,
             cause: None,
+            warnings: Vec::new(),
         }))
     }
 
@@ -50,6 +52,15 @@ impl Failure {
     /// A violation of MQTT by the server.
     pub fn protocol(message: impl Into<String>) -> Self {
         Self::new(Code::Protocol, Stage::Session, message)
+    }
+
+    /// Names who is at the other end, where the message does not.
+    #[must_use]
+    pub fn of_peer(self, peer: &str) -> Self {
+        if self.message().contains(peer) {
+            return self;
+        }
+        self.edit(|detail| detail.message = format!("{peer}: {}", detail.message))
     }
 
     /// Replaces the hint of the code by one that fits this case better.
@@ -89,6 +100,15 @@ impl Failure {
     #[must_use]
     pub fn with_cause(self, cause: impl fmt::Display) -> Self {
         self.edit(|detail| detail.cause = Some(cause.to_string()))
+    }
+
+    /// Adds what looked suspicious before it came to this.
+    #[must_use]
+    pub fn with_warnings(self, warnings: &[String]) -> Self {
+        if warnings.is_empty() {
+            return self;
+        }
+        self.edit(|detail| warnings.clone_into(&mut detail.warnings))
     }
 
     /// Takes out the words of the other side that repeat one of these secrets.
@@ -138,6 +158,11 @@ impl Failure {
 
     pub fn cause(&self) -> Option<&str> {
         self.0.cause.as_deref()
+    }
+
+    /// What looked suspicious in options and credentials.
+    pub fn warnings(&self) -> &[String] {
+        &self.0.warnings
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Detail)) -> Self {
@@ -193,9 +218,12 @@ impl Stage {
     }
 }
 
+/// Where the login is known, the list of what may be the reason takes its place.
+const LOGIN_REFUSED: &str = "IoT Core refuses a login without saying why: `aws iot test-invoke-authorizer` and the Lambda's log tell.";
+
 /// Declares every code once: variant, public name, whether it is retryable, hint.
 macro_rules! codes {
-    ($($(#[$doc:meta])* $variant:ident = $name:literal, $retryable:literal, $hint:literal;)*) => {
+    ($($(#[$doc:meta])* $variant:ident = $name:literal, $retryable:literal, $hint:expr;)*) => {
         /// The stable codes that programs branch on.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Code {
@@ -211,6 +239,9 @@ macro_rules! codes {
             fn retryable(self) -> bool {
                 match self { $(Self::$variant => $retryable,)* }
             }
+
+            #[cfg(test)]
+            const ALL: &'static [Self] = &[$(Self::$variant,)*];
 
             fn hint(self) -> &'static str {
                 match self { $(Self::$variant => $hint,)* }
@@ -255,11 +286,9 @@ codes! {
     ConnectTimeout = "ERR_CONNECT_TIMEOUT", true,
         "A firewall that swallows packets is the likeliest cause (where there is a proxy, set the option `proxy`); then an authorizer Lambda that takes too long (IoT Core allows 5 s). Raise connectTimeoutMs only on slow networks.";
     /// The server refused the login.
-    NotAuthorized = "ERR_NOT_AUTHORIZED", true,
-        "In order of likelihood: the authorizer answered isAuthenticated: false; its policy does not allow iot:Connect for this client id; the signature does not match the token under the authorizer's public key; the authorizer name is wrong or the authorizer is INACTIVE; IoT Core may not invoke the Lambda (aws lambda add-permission); the Lambda failed, took over 5 s or gave an invalid answer. `aws iot test-invoke-authorizer` and the Lambda's log tell which.";
+    NotAuthorized = "ERR_NOT_AUTHORIZED", true, LOGIN_REFUSED;
     /// The server closed the connection after CONNECT and before CONNACK.
-    ClosedBeforeConnack = "ERR_CLOSED_BEFORE_CONNACK", true,
-        "This is how IoT Core refuses a login without a word. In order of likelihood: the authorizer answered isAuthenticated: false; its policy does not allow iot:Connect for this client id; the signature does not match the token under the authorizer's public key; the authorizer name is wrong or the authorizer is INACTIVE; IoT Core may not invoke the Lambda (aws lambda add-permission); the Lambda failed, took over 5 s or gave an invalid answer. `aws iot test-invoke-authorizer` and the Lambda's log tell which.";
+    ClosedBeforeConnack = "ERR_CLOSED_BEFORE_CONNACK", true, LOGIN_REFUSED;
     /// CONNACK refused the connection for another reason than the login.
     ConnectRefused = "ERR_CONNECT_REFUSED", true,
         "Look at reasonCode: a protocol version or client id that the server does not accept, or a quota that is used up.";
@@ -291,14 +320,17 @@ codes! {
     PayloadTooLarge = "ERR_PAYLOAD_TOO_LARGE", false,
         "IoT Core takes up to 128 KiB (131,072 bytes) per message. Compress it, split it, or upload to S3 and publish the key.";
     /// A topic or filter that MQTT or IoT Core does not allow.
-    InvalidTopic = "ERR_INVALID_TOPIC", false, "";
+    InvalidTopic = "ERR_INVALID_TOPIC", false,
+        "A topic to publish to holds no + and no #; in a filter + is a whole level, and # the last one. IoT Core takes 256 bytes and 7 slashes; for another broker set limits: 'none'.";
     /// A limit of the server would be exceeded.
-    Limit = "ERR_LIMIT", false, "";
+    Limit = "ERR_LIMIT", false,
+        "The message names the limit. Those of IoT Core hold by default, and `limits` changes single ones; what CONNACK announced holds in any case.";
     /// `queue` is full.
     QueueFull = "ERR_QUEUE_FULL", true,
         "More is accepted than the network carries. Await the promises of publish, slow down, or raise queue.maxMessages and queue.maxBytes.";
     /// `expiresInMs` passed before the message was sent.
-    Expired = "ERR_EXPIRED", true, "";
+    Expired = "ERR_EXPIRED", true,
+        "It waited for a connection, or behind what was accepted before it: stats().lastError and stats().queued tell which. Raise expiresInMs if it is still worth sending later.";
     /// No acknowledgement in time; the outcome is unknown.
     AckTimeout = "ERR_ACK_TIMEOUT", true,
         "The server may or may not have processed it. IoT Core does not acknowledge what exceeds its quotas: see its limits of publishes and subscriptions.";
@@ -312,8 +344,39 @@ codes! {
     SubscribeRejected = "ERR_SUBSCRIBE_REJECTED", false,
         "0x80 or 0x87: the authorizer's policy does not allow iot:Subscribe on this filter. 0x97: a quota is used up.";
     /// The connection is closed.
-    Closed = "ERR_CLOSED", false, "";
+    Closed = "ERR_CLOSED", false,
+        "This connection does not come back: connect anew. Its promise `closed` tells why it ended.";
     /// A bug of this package.
     Internal = "ERR_INTERNAL", false,
         "This is a bug in custom-authorizer-connect. Please report it with the message and what the app was doing.";
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Those two are always made with what is known of the case.
+    #[test]
+    fn every_code_has_a_hint_but_those_whose_message_says_it_all() {
+        for code in Code::ALL {
+            let says_it_all = matches!(code, Code::InvalidOption | Code::TlsCertificate);
+            assert_eq!(code.hint().is_empty(), says_it_all, "{}", code.as_str());
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_peer_once() {
+        let named = Failure::protocol("malformed CONNACK").of_peer("host:443");
+        assert_eq!(named.message(), "host:443: malformed CONNACK");
+        let again = named.of_peer("host:443");
+        assert_eq!(again.message(), "host:443: malformed CONNACK");
+    }
+
+    #[test]
+    fn warnings_travel_with_a_failure() {
+        let failure = Failure::protocol("broken");
+        assert!(failure.clone().with_warnings(&[]).warnings().is_empty());
+        let warned = failure.with_warnings(&["port is 1".to_owned()]);
+        assert_eq!(warned.warnings(), ["port is 1"]);
+    }
 }

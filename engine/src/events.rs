@@ -6,7 +6,7 @@ use crate::{
     error::Failure,
     options::Level,
     session::{FilterId, Token},
-    wire::{PublishProperties, Version},
+    wire::{PublishProperties, Trace, Version},
 };
 
 /// Implemented by each host. Every accepted operation ends in exactly one of `published`, `subscribed`, `refused`,
@@ -60,6 +60,16 @@ pub trait Events: Send {
     fn closed(&mut self, failure: Option<&Failure>, unsettled: usize);
 
     fn log(&mut self, level: Level, message: &str);
+
+    /// Something looks suspicious in options or credentials: for the log whatever its level is.
+    fn warned(&mut self, warning: &str) {
+        self.log(Level::Warn, warning);
+    }
+
+    /// A packet went or came, at [`Level::Trace`] alone.
+    fn traced(&mut self, packet: &Trace) {
+        self.log(Level::Trace, &packet.to_string());
+    }
 
     /// The connection's task has said all that it has to say for now.
     fn flush(&mut self);

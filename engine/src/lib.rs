@@ -27,7 +27,7 @@ mod session;
 pub use session::{Expiry, Filter, FilterId, Token, filter_matches};
 /// Packets on bytes.
 mod wire;
-pub use wire::{PublishProperties, Version, Will};
+pub use wire::{Direction, PublishProperties, Trace, Version, Will};
 mod deadline;
 mod reason;
 /// Bytes to the endpoint.

@@ -26,7 +26,7 @@ use crate::{
     options::{Level, Options},
     session::{Command, Ending, Flow, Session, server_disconnect},
     transport,
-    wire::{ConnAck, Inbound, Version, next_frame, packet_name, read},
+    wire::{ConnAck, Direction, Inbound, Trace, Version, next_frame, packet_name, read},
 };
 
 /// How long the server may accept no byte of what is written.
@@ -96,6 +96,7 @@ pub struct Link<S> {
     arrived: Option<(Arc<AtomicU64>, u64)>,
     /// Since when parts of a frame arrive.
     partial_since: Option<Instant>,
+    answer: Option<Trace>,
     timer: Pin<Box<Sleep>>,
 }
 
@@ -103,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     pub fn new(stream: S, options: &Options) -> Self {
         Self {
             stream,
-            peer: options.authority().to_string(),
+            peer: options.peer(),
             max_packet: options.receive.bytes,
             inbound: BytesMut::new(),
             outbound: BytesMut::new(),
@@ -115,6 +116,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             close_code: None,
             arrived: None,
             partial_since: None,
+            answer: None,
             timer: Box::pin(sleep_until(Instant::now() + Duration::from_secs(86_400))),
         }
     }
@@ -126,6 +128,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
 
     /// Sends CONNECT and waits for CONNACK. What comes right behind it is kept for [`Self::run`].
     pub async fn connect(&mut self, connect: &[u8], options: &Options) -> Result<ConnAck> {
+        self.greet(connect, options)
+            .await
+            .map_err(|failure| failure.of_peer(&self.peer))
+    }
+
+    async fn greet(&mut self, connect: &[u8], options: &Options) -> Result<ConnAck> {
         let sent = async {
             self.stream.write_all(connect).await?;
             self.stream.flush().await
@@ -150,6 +158,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         events: &mut E,
     ) -> End {
         let end = poll_fn(|cx| self.poll(cx, session, commands, events)).await;
+        if let End::Failed(failure) = end {
+            return End::Failed(failure.of_peer(&self.peer));
+        }
         if matches!(end, End::Disconnected | End::Renewing) {
             let last = std::mem::take(&mut self.outbound);
             self.say_goodbye(&last).await;
@@ -208,6 +219,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         let _closed = tokio::time::timeout(GOODBYE, goodbye).await;
     }
 
+    /// What came in answer to CONNECT, for the log.
+    pub fn answer(&self) -> Option<Trace> {
+        self.answer
+    }
+
     /// Whether the server ended the link, by a close or by telling that something is not authorized.
     pub fn is_closed_by_server(&self) -> bool {
         self.closed_by_server
@@ -223,6 +239,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
             let at_connack = |failure: Failure| failure.at(Stage::Connack);
             if let Some(frame) = next_frame(&self.inbound, self.max_packet).map_err(at_connack)? {
                 let length = frame.len;
+                self.answer = Some(Trace::of(Direction::Received, &frame));
                 let packet = read(options.version, &frame).map_err(at_connack)?;
                 if let (Inbound::Disconnect(reason), Version::V5) = (&packet, options.version) {
                     let reason = reason.clone();
@@ -331,7 +348,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 self.messages_end = self.outbound.len();
             }
             if session.logs(Level::Trace) {
-                trace_packets("sent", &self.outbound[before..], events);
+                trace_sent(&self.outbound[before..], events);
             }
             match self.write(cx, session, events, now) {
                 Ok(written) => progress |= written,
@@ -342,7 +359,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 }
             }
             if let Some(ending) = session.ending(now) {
+                let before = self.outbound.len();
                 session.disconnect(ending, &mut self.outbound);
+                if session.logs(Level::Trace) {
+                    trace_sent(&self.outbound[before..], events);
+                }
                 return Poll::Ready(Ok(match ending {
                     Ending::Done => End::Disconnected,
                     Ending::Renewing => End::Renewing,
@@ -425,8 +446,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     ) -> Result<usize> {
         let mut taken = 0;
         while let Some(frame) = next_frame(&bytes[taken..], self.max_packet)? {
-            let packet = read(session.version(), &frame)?;
-            match session.receive(packet, now, events) {
+            let flow = read(session.version(), &frame)
+                .and_then(|packet| session.receive(packet, now, events));
+            // What is not taken comes again.
+            if !matches!(flow, Ok(Flow::Stop)) && session.logs(Level::Trace) {
+                events.traced(&Trace::of(Direction::Received, &frame));
+            }
+            match flow {
                 Ok(Flow::Continue) => {}
                 Ok(Flow::Stop) => {
                     self.stopped = true;
@@ -438,9 +464,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 }
             }
             taken += frame.len;
-        }
-        if session.logs(Level::Trace) {
-            trace_packets("received", &bytes[..taken], events);
         }
         Ok(taken)
     }
@@ -607,11 +630,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     }
 }
 
-/// Logs the kind and size of each packet, and nothing of what is in it.
-fn trace_packets<E: Events>(what: &str, mut packets: &[u8], events: &mut E) {
+/// Logs each packet of what is about to be written.
+fn trace_sent<E: Events>(mut packets: &[u8], events: &mut E) {
     while let Ok(Some(frame)) = next_frame(packets, usize::MAX) {
-        let message = format!("{what} {}, {} bytes", packet_name(frame.header), frame.len);
-        events.log(Level::Trace, &message);
+        events.traced(&Trace::of(Direction::Sent, &frame));
         packets = &packets[frame.len..];
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     wire::{PublishProperties, Version, Will, check_connect_properties},
 };
 
+mod lint;
 mod proxy;
 pub use proxy::{Authority, Proxy, ProxyLogin, ProxyOptions, ProxyScheme};
 mod reconnect;
@@ -182,6 +183,14 @@ impl Options {
     pub fn authority(&self) -> Authority<'_> {
         Authority(&self.host, self.port)
     }
+
+    /// The endpoint for messages about what happens behind the proxy, where there is one.
+    pub fn peer(&self) -> String {
+        match &self.proxy {
+            None => self.authority().to_string(),
+            Some(proxy) => format!("{} through the proxy {proxy}", self.authority()),
+        }
+    }
 }
 
 impl ConnectOptions {
@@ -197,6 +206,9 @@ impl ConnectOptions {
             .tls
             .validate(&self.endpoint, websocket.is_some(), &mut warnings)?;
         let clean_session = self.clean_session.unwrap_or(true);
+        let port = integer("port", self.port, 1..=65_535, 443)? as u16;
+        let own_id = self.client_id.as_deref();
+        warnings.extend(lint::warnings(&self.endpoint, port, own_id));
         let client_id = client_id(self.client_id, clean_session, &limits)?;
         let login = if self.asks_credentials {
             check_completed(&self.credentials)?;
@@ -221,7 +233,7 @@ impl ConnectOptions {
             websocket,
             proxy: self.proxy.map(|proxy| proxy.validate()).transpose()?,
             warnings,
-            port: integer("port", self.port, 1..=65_535, 443)? as u16,
+            port,
             client_id,
             version,
             login: Arc::new(login),
@@ -419,6 +431,9 @@ fn client_id(given: Option<String>, clean_session: bool, limits: &Limits) -> Res
         None if clean_session => Ok(format!("client-{}", uuid())),
         None => Err(Failure::option(
             "clientId is missing: with cleanSession: false the server keeps the session under it",
+        )
+        .with_hint(
+            "Give each device one of its own that stays the same, such as its serial number.",
         )),
     }
 }

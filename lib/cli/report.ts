@@ -24,14 +24,19 @@ interface Failure {
   stage?: unknown
   message: string
   hint?: unknown
+  reasonString?: unknown
   warnings?: unknown
 }
 
 /**
- * A failure as lines for a person: code, stage and message in the first, what to look at next below it.
- * Options are called by the flags of the sample.
+ * A failure as lines for a person: code, stage and message in the first, the server's own words and what to look at next
+ * below it. Options are called by the flags of the sample. Warnings that were `told` already are left out.
  */
-export function describeFailure(error: unknown, sample: Sample): string {
+export function describeFailure(
+  error: unknown,
+  sample: Sample,
+  told: ReadonlySet<string> = new Set(),
+): string {
   const failure: Failure = error instanceof Error ? error : { message: String(error) }
   const usage = error instanceof UsageError
   const code = usage ? 'ERR_INVALID_OPTION' : typeof failure.code === 'string' ? failure.code : 'ERR_INTERNAL'
@@ -39,13 +44,22 @@ export function describeFailure(error: unknown, sample: Sample): string {
   const words = (text: string) => (usage ? text : withFlagNames(text, sample))
 
   const lines = [`${code} (${stage}): ${oneLine(words(failure.message))}`]
+  if (typeof failure.reasonString === 'string' && failure.reasonString !== '') {
+    lines.push(`The server says: ${oneLine(failure.reasonString)}`)
+  }
   if (typeof failure.hint === 'string' && failure.hint !== '') {
     lines.push(...hintLines(words(failure.hint)))
   }
   if (Array.isArray(failure.warnings)) {
-    lines.push(...failure.warnings.map((warning) => `Warning: ${oneLine(words(String(warning)))}`))
+    const untold = failure.warnings.map(String).filter((warning) => !told.has(warning))
+    lines.push(...untold.map((warning) => describeWarning(warning, sample)))
   }
   return lines.join('\n')
+}
+
+/** Something suspicious in what was given. */
+export function describeWarning(warning: string, sample: Sample): string {
+  return `Warning: ${oneLine(withFlagNames(warning, sample))}`
 }
 
 export function describeRecord(record: LogRecord): string {

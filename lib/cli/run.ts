@@ -1,7 +1,8 @@
-import type { ConnectOptions, LogLevel } from '../../index.js'
+import type { ConnectOptions, LogLevel, LogRecord } from '../../index.js'
 import type { Arguments } from './arguments.js'
+import type { Sample } from './flags.js'
 import { watchInterrupts } from './interrupt.js'
-import { describeRecord } from './report.js'
+import { describeRecord, describeWarning } from './report.js'
 import { readSecrets } from './secrets.js'
 import { endpointOf, logLevelOf, settingsFrom, type Settings } from './settings.js'
 
@@ -15,15 +16,15 @@ export interface Run extends Settings {
   print(line: string): void
 }
 
-/** Runs the sample that the arguments select. Rejects with whatever stopped it. */
-export async function run(given: Arguments): Promise<void> {
+/** Runs the sample that the arguments select. Rejects with whatever stopped it. `told` gets the warnings that it shows. */
+export async function run(given: Arguments, told: Set<string>): Promise<void> {
   endpointOf(given) // Before anyone waits for standard input.
   const settings = settingsFrom(await readSecrets(given, process.env, () => process.stdin))
   const interrupt = watchInterrupts()
   try {
     const client = require('../client.js') as Client
     const { signal } = interrupt
-    const options = { ...settings.options, ...logging(logLevelOf(given)), signal }
+    const options = { ...settings.options, ...logging(logLevelOf(given), settings.sample, told), signal }
     const print = (line: string) => void process.stdout.write(`${line}\n`)
     const context: Run = { ...settings, options, signal, print }
     if (settings.sample === 'pubsub') {
@@ -39,7 +40,16 @@ export async function run(given: Arguments): Promise<void> {
   }
 }
 
-function logging(logLevel: LogLevel): Pick<ConnectOptions, 'logLevel' | 'logger'> {
-  if (logLevel === 'none') return {}
-  return { logLevel, logger: (record) => void process.stderr.write(`${describeRecord(record)}\n`) }
+/** Without a log there are still warnings about what was given: they are for people. */
+function logging(
+  logLevel: LogLevel,
+  sample: Sample,
+  told: Set<string>,
+): Pick<ConnectOptions, 'logLevel' | 'logger'> {
+  const logger = (record: LogRecord) => {
+    if (record.level === 'warn') told.add(record.message)
+    const line = logLevel === 'none' ? describeWarning(record.message, sample) : describeRecord(record)
+    process.stderr.write(`${line}\n`)
+  }
+  return { logLevel, logger }
 }

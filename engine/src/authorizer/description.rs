@@ -125,7 +125,6 @@ fn parameters(text: &str) -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::{
         authorizer::{Carrier, Credentials, WebSocket},
         wire::Version,

@@ -29,7 +29,7 @@ fn credentials(fields: Fields) -> Credentials {
 }
 
 fn login(fields: Fields) -> Login {
-    match credentials(fields).login(V5, None) {
+    match credentials(fields).compose(V5, None) {
         Ok(login) => login,
         Err(failure) => panic!("{fields:?}: {failure}"),
     }
@@ -43,7 +43,7 @@ fn user_name(fields: Fields) -> Option<String> {
 }
 
 fn refusal(credentials: &Credentials, version: Version) -> Failure {
-    match credentials.login(version, None) {
+    match credentials.compose(version, None) {
         Ok(login) => panic!("accepted as {:?}", login.user_name),
         Err(failure) => {
             assert_eq!(failure.stage(), Stage::Options);
@@ -260,8 +260,8 @@ fn the_token_is_all_or_nothing() {
             credentials.token_signing_key = Some(Vec::new());
         }
         match set {
-            0 => assert!(credentials.login(V5, None).unwrap().user_name.is_none()),
-            0b0111 => assert!(credentials.login(V5, None).unwrap().user_name.is_some()),
+            0 => assert!(credentials.compose(V5, None).unwrap().user_name.is_none()),
+            0b0111 => assert!(credentials.compose(V5, None).unwrap().user_name.is_some()),
             _ => {
                 let failure = refusal(&credentials, V5);
                 let message = failure.message();
@@ -306,7 +306,7 @@ fn signs_the_token_where_a_key_is_given() {
         .replace('/', "%2F")
         .replace('=', "%3D");
     assert_eq!(
-        credentials.login(V5, None).unwrap().user_name.unwrap(),
+        credentials.compose(V5, None).unwrap().user_name.unwrap(),
         format!("?{SIGNATURE}{signature}&tok=header.payload")
     );
 }
@@ -340,8 +340,9 @@ fn encodes_what_would_break_the_query() {
             token_encoding: encoding,
             ..credentials(&signed(token, "AAAA"))
         };
-        let login = credentials.login(V5, None).unwrap();
-        assert!(login.warnings.is_empty());
+        let login = credentials.compose(V5, None).unwrap();
+        let told = usize::from(encoding == Raw && token != jwt);
+        assert_eq!(login.warnings.len(), told, "{token:?}");
         assert_eq!(
             login.user_name.unwrap(),
             format!("?{SIGNATURE}AAAA&tok={expected}"),
@@ -366,13 +367,58 @@ fn encodes_name_and_key_alike() {
         token_encoding: TokenEncoding::Raw,
         ..credentials(&fields)
     };
-    let login = raw.login(V5, None).unwrap();
+    let login = raw.compose(V5, None).unwrap();
     assert_eq!(
         login.user_name.unwrap(),
         format!("?{NAME}My=Auth,a@b c&{SIGNATURE}AAAA&my=tok&=t")
     );
-    assert_eq!(login.warnings.len(), 1);
-    assert!(login.warnings[0].starts_with("tokenKeyName holds"));
+    let [of_name, of_key] = &login.warnings[..] else {
+        panic!("{:?}", login.warnings)
+    };
+    assert!(of_name.starts_with("authorizerName holds a character"));
+    assert!(of_key.starts_with("tokenKeyName holds &"));
+}
+
+#[test]
+fn raw_warns_of_what_does_not_stay_as_it_is_in_a_query_and_quotes_nothing() {
+    let of = |token: &str, encoding| {
+        let credentials = Credentials {
+            token_encoding: encoding,
+            ..credentials(&signed(token, "AAAA"))
+        };
+        credentials.compose(V5, None).unwrap().warnings
+    };
+    for token in [
+        "s3cr3t+",
+        "s3cr3t x",
+        "s3cr3t#",
+        "100%s3cr3t",
+        "s3cr3tä",
+        "s3cr3t&",
+    ] {
+        let [warning] = &of(token, TokenEncoding::Raw)[..] else {
+            panic!("{token}")
+        };
+        assert!(warning.contains("tokenEncoding is 'raw'"), "{warning}");
+        assert!(!warning.contains("s3cr3t"), "{warning}");
+        assert!(of(token, TokenEncoding::Auto).is_empty());
+    }
+    assert!(of("a%20b=c/d", TokenEncoding::Raw).is_empty());
+}
+
+#[test]
+fn a_login_warns_of_its_own_and_of_what_the_time_makes_of_it() {
+    let fields = [
+        ("authorizerName", "A "),
+        ("password", &*jwt::tests::jwt("{\"exp\":1}")),
+    ];
+    let login = credentials(&fields).login(V5, None).unwrap();
+    let warnings: Vec<String> = login.warnings_at(jwt::tests::now()).collect();
+    assert_eq!(warnings.len(), 2, "{warnings:?}");
+    assert!(warnings[0].contains("white space"), "{warnings:?}");
+    assert!(warnings[1].starts_with("password is a JWT that expired"));
+    let earlier: Vec<String> = login.warnings_at(SystemTime::UNIX_EPOCH).collect();
+    assert_eq!(earlier.len(), 1, "{earlier:?}");
 }
 
 #[test]
@@ -477,14 +523,14 @@ fn the_password_is_opaque() {
         ..credentials(&[("username", "u")])
     };
     assert_eq!(
-        credentials.login(V311, None).unwrap().password,
+        credentials.compose(V311, None).unwrap().password,
         Some(password)
     );
     let empty = Credentials {
         password: Some(Vec::new()),
         ..credentials
     };
-    assert!(empty.login(V311, None).unwrap().password.is_none());
+    assert!(empty.compose(V311, None).unwrap().password.is_none());
 }
 
 #[test]
@@ -495,11 +541,11 @@ fn a_password_needs_a_user_name_in_3_1_1() {
         assert_eq!(failure.code(), Code::InvalidOption);
         assert!(failure.message().starts_with("password is given without"));
         assert!(failure.hint().contains("mqttVersion: 5"));
-        let login = credentials.login(V5, None).unwrap();
+        let login = credentials.compose(V5, None).unwrap();
         assert!(login.user_name.is_none() && login.password.is_some());
     }
     let named = credentials(&[("authorizerName", "A"), ("password", "p")]);
-    assert!(named.login(V311, None).is_ok());
+    assert!(named.compose(V311, None).is_ok());
 }
 
 #[test]
@@ -555,7 +601,7 @@ fn any_fields_make_a_query_that_reads_back() {
             ])
         };
         // A key may contradict an item of the user name.
-        let Ok(login) = credentials.login(V311, None) else {
+        let Ok(login) = credentials.compose(V311, None) else {
             continue;
         };
         composed += 1;

@@ -47,6 +47,17 @@ impl WebSocket {
     pub fn sets(name: &str) -> bool {
         OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name))
     }
+
+    /// What the caller's own request says under this name, in its query or headers.
+    pub(super) fn carried(&self, name: &str) -> Option<String> {
+        let in_headers = || {
+            self.headers
+                .iter()
+                .find(|(other, value)| !value.is_empty() && other.eq_ignore_ascii_case(name))
+                .map(|(_, value)| value.clone())
+        };
+        user_name::value_of(&self.path, name).or_else(in_headers)
+    }
 }
 
 /// The request for a WebSocket, as far as it is the caller's. It holds secrets, hence no `Debug`.

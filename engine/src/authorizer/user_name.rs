@@ -4,6 +4,8 @@ use crate::error::{Failure, Result};
 pub(super) const AUTHORIZER_NAME: &str = "x-amz-customauthorizer-name";
 pub(super) const SIGNATURE: &str = "x-amz-customauthorizer-signature";
 
+const ONCE: &str = "Write each parameter in one place: in its option, or in the query.";
+
 /// An item that an option adds to the query.
 pub(super) struct Parameter {
     /// The option to name when it contradicts the user name.
@@ -50,7 +52,8 @@ pub(super) fn compose(
                 return Err(Failure::option(format!(
                     "{place} holds the parameter {} twice, with different values",
                     decode(key)
-                )));
+                ))
+                .with_hint(ONCE));
             }
         }
         if value.contains('+') && decode(key).eq_ignore_ascii_case(SIGNATURE) {
@@ -67,7 +70,8 @@ pub(super) fn compose(
                 return Err(Failure::option(format!(
                     "{option} contradicts the parameter {} in {place}",
                     decode(key)
-                )));
+                ))
+                .with_hint(ONCE));
             }
         }
     }
@@ -77,6 +81,16 @@ pub(super) fn compose(
         ));
     }
     Ok(composed)
+}
+
+/// The value under this key in the query of a text, as it is read.
+pub(super) fn value_of(text: &str, key: &str) -> Option<String> {
+    let (_, query) = text.split_once('?')?;
+    query.split('&').find_map(|item| {
+        let (other, value) = item.split_once('=')?;
+        (!value.is_empty() && decode(other).eq_ignore_ascii_case(key))
+            .then(|| decode(value).into_owned())
+    })
 }
 
 /// The values in the query of a text, as they are read. The authorizer's name is no secret.

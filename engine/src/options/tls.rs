@@ -24,6 +24,9 @@ pub const ALPN_MQTT: &[u8] = b"mqtt";
 
 const LINE_BREAKS: &str = "PEM needs its line breaks: environment variables and templates often lose them, or hold \\n in their place.";
 
+const ALONE: &str =
+    "A custom authorizer alone needs neither of them; a client certificate beside it needs both.";
+
 /// What a host asks for, nothing checked yet.
 #[derive(Default)]
 pub struct TlsOptions {
@@ -198,7 +201,9 @@ impl TlsOptions {
         }
         if let Some(path) = &self.ca_file {
             let pem = fs::read(path).map_err(|error| {
-                Failure::option(format!("tls.caFile {path:?} cannot be read: {error}"))
+                Failure::option(format!("tls.caFile {path:?} cannot be read: {error}")).with_hint(
+                    "A path that does not begin at the root begins where the process was started.",
+                )
             })?;
             read_authorities(&format!("tls.caFile {path:?}"), &pem, &mut certificates)?;
         }
@@ -213,8 +218,12 @@ impl TlsOptions {
         let (cert, key) = match (&self.cert, &self.key) {
             (None, None) => return Ok(None),
             (Some(cert), Some(key)) => (cert, key),
-            (Some(_), None) => return Err(Failure::option("tls.cert is given without tls.key")),
-            (None, Some(_)) => return Err(Failure::option("tls.key is given without tls.cert")),
+            (Some(_), None) => {
+                return Err(Failure::option("tls.cert is given without tls.key").with_hint(ALONE));
+            }
+            (None, Some(_)) => {
+                return Err(Failure::option("tls.key is given without tls.cert").with_hint(ALONE));
+            }
         };
         let chain = read_certificates("tls.cert", cert)?;
         let key = private_key(key)?;
@@ -268,11 +277,20 @@ pub(super) fn server_name(option: &str, given: &str) -> Result<ServerName<'stati
     } else {
         ""
     };
+    let refused = |what: &str| {
+        let failure = Failure::option(format!("{wanted}; {what}"));
+        match option {
+            "endpoint" => failure.with_hint(
+                "`aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints the name.",
+            ),
+            _ => failure,
+        }
+    };
     if !shape.is_empty() {
-        return Err(Failure::option(format!("{wanted}; {shape}")));
+        return Err(refused(shape));
     }
     ServerName::try_from(given.to_owned())
-        .map_err(|_| Failure::option(format!("{wanted}; {given:?} is no valid host name")))
+        .map_err(|_| refused(&format!("{given:?} is no valid host name")))
 }
 
 fn read_certificates(option: &str, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>> {

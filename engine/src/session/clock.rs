@@ -67,9 +67,8 @@ impl Session {
                     Code::KeepAlive,
                     Stage::Session,
                     format!(
-                        "{}:{} did not answer a ping within {} ms",
-                        self.options.host,
-                        self.options.port,
+                        "{} did not answer a ping within {} ms",
+                        self.options.peer(),
                         self.options.ping_timeout.as_millis()
                     ),
                 ));

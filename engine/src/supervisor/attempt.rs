@@ -1,14 +1,18 @@
 //! What an attempt to connect says when the server does not accept it.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::SystemTime};
 
 use crate::{
+    authorizer::{Carrier, Circumstances, Login},
     error::{Code, Failure, Result, Stage},
     options::{ALPN_MQTT, Options, is_default_endpoint},
     reason::{reason_name, return_code_name},
     transport::{self, Stream, is_foreign},
     wire::ConnAck,
 };
+
+/// Of a DISCONNECT in place of CONNACK.
+const NOT_AUTHORIZED: u8 = 0x87;
 
 /// What TLS has agreed on as to the protocol inside it.
 pub(crate) struct Alpn {
@@ -34,14 +38,36 @@ impl Alpn {
         }
     }
 
-    /// A close before CONNACK on a link where the server did not select `mqtt` is most likely about that.
-    pub(crate) fn explain(&self, failure: Failure, options: &Options) -> Failure {
-        if failure.code() != Code::ClosedBeforeConnack || !self.missed {
-            return failure;
-        }
+    /// Why CONNECT was not accepted, as far as it can be known here.
+    pub(crate) fn explain(
+        &self,
+        failure: Failure,
+        login: &Login,
+        options: &Options,
+        now: SystemTime,
+    ) -> Failure {
+        let lead = match failure.code() {
+            // On a link where the server did not select `mqtt` it is most likely about that.
+            Code::ClosedBeforeConnack if self.missed => return self.missing(&failure, options),
+            Code::ClosedBeforeConnack => "This is how IoT Core refuses a login without a word. ",
+            Code::NotAuthorized => "",
+            Code::ServerDisconnect if failure.reason_code() == Some(NOT_AUTHORIZED) => "",
+            _ => return failure,
+        };
+        let sent = Circumstances {
+            client_id: &options.client_id,
+            host: &options.host,
+            lacks_alpn: options.websocket.is_none()
+                && options.port == 443
+                && self.protocol.as_deref().map(str::as_bytes) != Some(ALPN_MQTT),
+        };
+        failure.with_hint(format!("{lead}{}", login.known.hint(&sent, now)))
+    }
+
+    fn missing(&self, failure: &Failure, options: &Options) -> Failure {
         let message = format!(
             "{} closed the connection after CONNECT and did not select the protocol `mqtt` (ALPN)",
-            options.authority()
+            options.peer()
         );
         let mut alpn = Failure::new(Code::Alpn, Stage::Connack, message);
         if let Some(issuer) = &self.issuer {
@@ -61,6 +87,29 @@ impl Alpn {
             None => alpn,
         }
     }
+}
+
+/// The failure of a road; where the request for a WebSocket carried the login and was refused, why that may be.
+pub(crate) fn explain_road(
+    failure: Failure,
+    login: &Login,
+    options: &Options,
+    now: SystemTime,
+) -> Failure {
+    let carrier = options.websocket.as_ref().map(|given| given.credentials_in);
+    let carried = matches!(carrier, Some(Carrier::Query | Carrier::Headers));
+    if failure.code() != Code::WebSocket || !failure.is_refusal() || !carried {
+        return failure;
+    }
+    let sent = Circumstances {
+        client_id: &options.client_id,
+        host: &options.host,
+        lacks_alpn: false,
+    };
+    failure.with_hint(format!(
+        "The login in the request was refused, or the endpoint is no IoT data endpoint. {}",
+        login.known.hint(&sent, now)
+    ))
 }
 
 /// Whether CONNACK accepts.
@@ -84,7 +133,7 @@ pub(crate) fn check(connack: &ConnAck, options: &Options) -> Result<()> {
     };
     let message = format!(
         "{} refused the connection: {name} (CONNACK {})",
-        options.authority(),
+        options.peer(),
         if code < 0x80 {
             code.to_string()
         } else {

@@ -1,10 +1,11 @@
 //! Attempt, link, and what lies between them, over and over.
 
 use std::{
+    collections::HashSet,
     future::{Future, pending},
     pin::pin,
     sync::Arc,
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::{
@@ -13,7 +14,7 @@ use tokio::{
 };
 
 use super::{
-    attempt::{Alpn, check},
+    attempt::{Alpn, check, explain_road},
     retry::Retry,
 };
 use crate::{
@@ -26,7 +27,7 @@ use crate::{
     secrets::repeats,
     session::{Answer, Command, Expiry, Session, overdue_credentials},
     transport::{self, Stream, Transport},
-    wire::{ConnAck, Version},
+    wire::{ConnAck, Direction, Trace, Version, next_frame},
 };
 
 /// One connection, from its first attempt to its end. What it has, the supervisor settles.
@@ -39,6 +40,10 @@ pub(super) struct Life<'a, E> {
     transport: Arc<Transport>,
     /// What the link, or the attempt for it, logs in with: no failure of it may repeat that.
     login: Option<Arc<Login>>,
+    /// What looks suspicious about the attempt, or the link that it led to.
+    warnings: Vec<String>,
+    /// The warnings that the log has.
+    warned: HashSet<String>,
     /// When the latest CONNECT was sent.
     connected_at: Option<Instant>,
     /// Whether the host believes that there is a connection.
@@ -70,6 +75,8 @@ impl<'a, E: Events> Life<'a, E> {
             retry: Retry::new(&options),
             transport: Arc::new(Transport::new(options.clone())),
             login: None,
+            warnings: options.warnings.clone(),
+            warned: HashSet::new(),
             options,
             session,
             commands,
@@ -110,7 +117,7 @@ impl<'a, E: Events> Life<'a, E> {
                     return End::Disconnected;
                 }
                 Err(Stop::Failure(failure)) => {
-                    let failure = self.concealed(failure);
+                    let failure = self.completed(failure);
                     let next = self
                         .retry
                         .after_failure(&failure)
@@ -167,7 +174,7 @@ impl<'a, E: Events> Life<'a, E> {
             }
             End::Failed(_) if self.session.is_disconnecting() => Followed::Ended(End::Disconnected),
             End::Failed(failure) => {
-                let failure = self.concealed(failure);
+                let failure = self.completed(failure);
                 let lived = now - since;
                 let silent = silent && failure.code() == Code::ConnectionLost;
                 // MQTT 5 has a reason code for what 3.1.1 leaves to be guessed.
@@ -200,11 +207,14 @@ impl<'a, E: Events> Life<'a, E> {
         last: Option<&Failure>,
     ) -> std::result::Result<Opened, Stop> {
         let options = self.options.clone();
+        self.warnings.clone_from(&options.warnings);
         let (login, expiry) = match answer {
             Some(Answer { login, expiry }) => (Arc::new(login), expiry),
             None => self.credentials(number, last).await?,
         };
         self.login = Some(login.clone());
+        self.warnings.extend(login.warnings_at(SystemTime::now()));
+        self.warn();
         let Options {
             client_id, version, ..
         } = &*options;
@@ -219,13 +229,13 @@ impl<'a, E: Events> Life<'a, E> {
                 options.authority()
             ),
         );
-        for warning in options.warnings.iter().chain(&login.warnings) {
-            self.log(Level::Warn, warning);
-        }
         let deadline = Deadline::of_attempt(&options);
         let road = self.transport.clone();
         let opening = Box::pin(road.open(login.upgrade.as_ref(), &deadline));
-        let stream = self.wait(opening, |_| None).await??;
+        let stream = self
+            .wait(opening, |_| None)
+            .await?
+            .map_err(|failure| explain_road(failure, &login, &options, SystemTime::now()))?;
         self.log(Level::Debug, &transport::describe(&stream));
         let alpn = Alpn::of(&stream, &options);
         let connect = self.session.connect(&login)?;
@@ -235,12 +245,21 @@ impl<'a, E: Events> Life<'a, E> {
         if let Some(arrived) = arrived {
             link.watch(arrived);
         }
+        if self.session.logs(Level::Trace)
+            && let Ok(Some(frame)) = next_frame(&connect, usize::MAX)
+        {
+            self.events.traced(&Trace::of(Direction::Sent, &frame));
+        }
         let connecting = deadline.within(Stage::Connack, link.connect(&connect, &options));
-        let mut connack = self
-            .wait(Box::pin(connecting), |_| None)
-            .await?
-            .map_err(|failure| alpn.explain(failure, &options))?;
-        check(&connack, &options)?;
+        let answered = self.wait(Box::pin(connecting), |_| None).await?;
+        if self.session.logs(Level::Trace)
+            && let Some(answer) = link.answer()
+        {
+            self.events.traced(&answer);
+        }
+        let mut connack = answered
+            .and_then(|connack| check(&connack, &options).map(|()| connack))
+            .map_err(|failure| alpn.explain(failure, &login, &options, SystemTime::now()))?;
         connack.reason_string.take_if(|words| {
             let secrets = login.secrets();
             secrets.iter().any(|secret| repeats(words, secret))
@@ -328,8 +347,9 @@ impl<'a, E: Events> Life<'a, E> {
         }
     }
 
-    /// A failure without the words of a server that repeats what it was sent.
-    fn concealed(&self, failure: Failure) -> Failure {
+    /// A failure with what looked suspicious before it, and without the words of a server that repeats what it was sent.
+    fn completed(&self, failure: Failure) -> Failure {
+        let failure = failure.with_warnings(&self.warnings);
         match &self.login {
             Some(login) if failure.cause().or(failure.reason_string()).is_some() => {
                 failure.without(&login.secrets())
@@ -345,6 +365,16 @@ impl<'a, E: Events> Life<'a, E> {
         earliest.map_or(delay, |earliest| {
             delay.max(earliest.saturating_duration_since(Instant::now()))
         })
+    }
+
+    /// Tells each warning once: an attempt follows the other, and most of them have the same.
+    fn warn(&mut self) {
+        for warning in &self.warnings {
+            if self.warned.insert(warning.clone()) {
+                self.events.warned(warning);
+            }
+        }
+        self.events.flush();
     }
 
     fn log(&mut self, level: Level, message: &str) {

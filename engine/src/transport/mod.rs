@@ -71,7 +71,7 @@ impl Transport {
             self.reach(deadline)
         );
         let (config, socket) = (config?, socket?);
-        let at = self.at();
+        let at = self.options.peer();
         let handshake = async {
             tls::handshake(config, tls.server_name.clone(), socket)
                 .await
@@ -89,14 +89,6 @@ impl Transport {
                 let stream = deadline.within(Stage::WebSocket, opening).await?;
                 Ok(Either::Right(Box::new(stream)))
             }
-        }
-    }
-
-    /// What failures call the endpoint.
-    fn at(&self) -> String {
-        match &self.options.proxy {
-            None => self.options.authority().to_string(),
-            Some(proxy) => format!("{} through the proxy {proxy}", self.options.authority()),
         }
     }
 

@@ -72,7 +72,7 @@ impl Transport {
             return Ok(Either::Left(Box::new(stream)));
         };
         let clock = Instant::now();
-        let at = self.at();
+        let at = self.options.peer();
         let opening = websocket::open(Counted::new(stream), upgrade, &self.options, &at);
         let opened = deadline.within(Stage::WebSocket, opening).await;
         let path = upgrade.target.split('?').next().unwrap_or_default();
@@ -179,7 +179,12 @@ impl Transport {
             Err(failure) => tell(witness, "tls", clock, vec![name], Err(failure)),
             Ok(Err(error)) => {
                 let host = tls.server_name.to_str();
-                let failure = tls::failure(&error, &self.at(), &host, &tls.profile.alpn_protocols);
+                let failure = tls::failure(
+                    &error,
+                    &self.options.peer(),
+                    &host,
+                    &tls.profile.alpn_protocols,
+                );
                 let mut seen = vec![name];
                 seen.extend(tls::refused_chain(&error));
                 tell(witness, "tls", clock, seen, Err(failure))

@@ -8,6 +8,9 @@ use std::fmt;
 mod frame;
 pub use frame::{Frame, next_frame, packet_name};
 
+mod trace;
+pub use trace::{Direction, Trace};
+
 mod reader;
 
 mod inbound;

@@ -367,3 +367,67 @@ async fn no_secret_is_logged_or_told() {
         }
     }
 }
+
+/// What every refusal of a login may be about, in order.
+const REASONS: [&str; 5] = [
+    "isAuthenticated: false; ",
+    "iot:Connect for the client id \"client\"; ",
+    "no default authorizer",
+    "(aws lambda add-permission); ",
+    "invalid answer. On localhost the log of custom-authorizer-local tells which",
+];
+
+fn assert_lists_reasons(failure: &Failure) {
+    let hint = failure.hint();
+    let places: Vec<usize> = REASONS
+        .iter()
+        .map(|reason| {
+            hint.find(reason)
+                .unwrap_or_else(|| panic!("{reason}: {hint}"))
+        })
+        .collect();
+    assert!(places.is_sorted(), "{hint}");
+    assert!(failure.retryable());
+}
+
+#[tokio::test]
+async fn a_silent_close_and_a_refusal_carry_the_same_list() {
+    let closed = refused_by(MQTT, |_| {}, async |mut server| server.answer(&[]).await).await;
+    assert_failure(&closed, Code::ClosedBeforeConnack, Stage::Connack);
+    assert!(closed.hint().starts_with("This is how IoT Core refuses"));
+    assert_lists_reasons(&closed);
+    for (answer, code) in [
+        (vec![0x20, 3, 0, 0x87, 0], Code::NotAuthorized),
+        (disconnect(0x87), Code::ServerDisconnect),
+    ] {
+        let play = async move |mut server: super::kit::Server| server.answer(&answer).await;
+        let refused = refused_by(MQTT, |_| {}, play).await;
+        assert_failure(&refused, code, Stage::Connack);
+        assert_lists_reasons(&refused);
+    }
+}
+
+/// It expired in 1970.
+#[tokio::test]
+async fn a_jwt_that_has_expired_is_told_to_the_log_and_leads_the_list() {
+    let jwt = "eyJhbGciOiJSUzI1NiJ9.eyJleHAiOjF9.c2ln";
+    let (running, _endpoint) = against(
+        MQTT,
+        |options| options.credentials.password = Some(jwt.into()),
+        async |mut server| server.answer(&[]).await,
+    )
+    .await;
+    let (_, events) = running.end().await;
+    let failure = events.last_failure();
+    let words = "password is a JWT that expired ";
+    assert!(
+        failure.hint().contains(&format!("likelihood: {words}")),
+        "{failure:?}"
+    );
+    let [warning] = failure.warnings() else {
+        panic!("{failure:?}")
+    };
+    assert!(warning.starts_with(words), "{warning}");
+    assert!(events.log_text().contains(&format!("warn {words}")));
+    assert!(!format!("{failure:?}{}", events.log_text()).contains("c2ln"));
+}

@@ -72,7 +72,7 @@ fn full() -> Credentials {
 }
 
 fn login(credentials: &Credentials, websocket: &WebSocket) -> Login {
-    match credentials.login(V5, Some(websocket)) {
+    match credentials.compose(V5, Some(websocket)) {
         Ok(login) => login,
         Err(failure) => panic!("{failure:?}"),
     }
@@ -91,7 +91,7 @@ fn target(credentials: &Credentials, path: &str) -> String {
 
 /// A refusal that quotes nothing.
 fn refusal(credentials: &Credentials, websocket: &WebSocket) -> Failure {
-    let Err(failure) = credentials.login(V5, Some(websocket)) else {
+    let Err(failure) = credentials.compose(V5, Some(websocket)) else {
         panic!("accepted")
     };
     assert_eq!(failure.code(), Code::InvalidOption, "{failure:?}");
@@ -121,7 +121,7 @@ fn the_carrier_connect_leaves_the_request_to_the_caller() {
 
 #[test]
 fn mqtt_over_tls_has_no_request() {
-    assert!(full().login(V5, None).unwrap().upgrade.is_none());
+    assert!(full().compose(V5, None).unwrap().upgrade.is_none());
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn a_password_needs_a_user_name_in_3_1_1_whatever_travels_in_the_request() {
         ..full()
     };
     for carrier in [Carrier::Query, Carrier::Headers] {
-        let Err(failure) = credentials.login(V311, Some(&websocket(carrier))) else {
+        let Err(failure) = credentials.compose(V311, Some(&websocket(carrier))) else {
             panic!("accepted")
         };
         assert!(failure.message().starts_with("password is given without"));

@@ -85,7 +85,7 @@ fn no_credentials_bring_a_line_break_into_a_header() {
                 .unwrap(),
             ..signed(key, &random(&mut rng), "ab+/cw==")
         };
-        let Ok(login) = credentials.login(V5, Some(&websocket(Carrier::Headers))) else {
+        let Ok(login) = credentials.compose(V5, Some(&websocket(Carrier::Headers))) else {
             continue;
         };
         accepted += 1;

@@ -1,0 +1,306 @@
+//! Why a server may refuse a login: IoT Core says nothing of it, and some of it is known here.
+
+use std::time::SystemTime;
+
+use super::{Credentials, Jwt, WebSocket, given, user_name};
+use crate::limits::quoted;
+
+/// What is known of a login as to its refusal, none of it a secret.
+#[derive(Default)]
+pub struct Known {
+    /// The authorizer that is asked for; `None`: the default one.
+    authorizer: Option<String>,
+    /// `None`: no token that is signed.
+    signed: Option<Signed>,
+    jwts: Vec<Jwt>,
+}
+
+/// Who made a token's signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Signed {
+    Elsewhere,
+    /// With `tokenSigningKey`: it fits the token.
+    Here,
+}
+
+/// What a login was sent with.
+pub struct Circumstances<'a> {
+    pub client_id: &'a str,
+    pub host: &'a str,
+    /// TLS has agreed on no protocol, where IoT Core wants `mqtt`.
+    pub lacks_alpn: bool,
+}
+
+impl Known {
+    pub(super) fn of(credentials: &Credentials, websocket: Option<&WebSocket>) -> Self {
+        let username = given(&credentials.username).unwrap_or_default();
+        let carried = |key: &str| {
+            user_name::value_of(username, key)
+                .or_else(|| websocket.and_then(|websocket| websocket.carried(key)))
+        };
+        let signing_key = credentials.token_signing_key.as_deref();
+        let signed = if signing_key.is_some_and(|key| !key.is_empty()) {
+            given(&credentials.token_value).map(|_| Signed::Here)
+        } else if given(&credentials.token_signature).is_some() {
+            Some(Signed::Elsewhere)
+        } else {
+            carried(user_name::SIGNATURE).map(|_| Signed::Elsewhere)
+        };
+        let password = credentials.password.as_deref();
+        let token = given(&credentials.token_value);
+        let jwts = token
+            .and_then(|token| Jwt::read("tokenValue", token))
+            .into_iter()
+            .chain(
+                password
+                    .and_then(|password| std::str::from_utf8(password).ok())
+                    .and_then(|password| Jwt::read("password", password)),
+            )
+            .chain(
+                user_name::values(username)
+                    .filter_map(|value| Jwt::read("a parameter of username", &value)),
+            );
+        Self {
+            authorizer: given(&credentials.authorizer_name)
+                .map(str::to_owned)
+                .or_else(|| carried(user_name::AUTHORIZER_NAME)),
+            signed,
+            jwts: jwts.collect(),
+        }
+    }
+
+    /// What is wrong at this time with the JWTs in it.
+    pub(super) fn trouble(&self, now: SystemTime) -> impl Iterator<Item = String> {
+        self.jwts.iter().filter_map(move |jwt| jwt.trouble(now))
+    }
+
+    /// What may be the reason, the likeliest first, without what is ruled out, and where to find out.
+    pub fn hint(&self, sent: &Circumstances<'_>, now: SystemTime) -> String {
+        let which = if matches!(sent.host, "localhost" | "127.0.0.1" | "::1") {
+            "On localhost the log of custom-authorizer-local tells which; on AWS"
+        } else {
+            "To find out which:"
+        };
+        format!(
+            "In order of likelihood: {}. {which} `aws iot test-invoke-authorizer` and the Lambda's log.",
+            self.reasons(sent, now).join("; ")
+        )
+    }
+
+    fn reasons(&self, sent: &Circumstances<'_>, now: SystemTime) -> Vec<String> {
+        let mut reasons: Vec<String> = self.trouble(now).collect();
+        if sent.lacks_alpn {
+            reasons.push("the protocol `mqtt` was not agreed on (ALPN), by which IoT Core takes a custom authorizer on port 443".to_owned());
+        }
+        reasons.push("the authorizer answered isAuthenticated: false".to_owned());
+        reasons.push(format!(
+            "its policy does not allow iot:Connect for the client id {}",
+            quoted(sent.client_id)
+        ));
+        match self.signed {
+            None => {}
+            Some(Signed::Elsewhere) => reasons.push(
+                "the signature does not match the token under the authorizer's public key"
+                    .to_owned(),
+            ),
+            Some(Signed::Here) => reasons.push(
+                "the authorizer's public key is not the one of tokenSigningKey, by which the token was signed here"
+                    .to_owned(),
+            ),
+        }
+        reasons.push(match &self.authorizer {
+            Some(name) => format!(
+                "the authorizer name {} is wrong or the authorizer is INACTIVE",
+                quoted(name)
+            ),
+            None => "no authorizer was named, and there is no default authorizer or it is INACTIVE"
+                .to_owned(),
+        });
+        if self.signed.is_none() {
+            reasons.push("the authorizer takes signed tokens only (signingDisabled is not set), and none was sent".to_owned());
+        }
+        reasons.push("IoT Core may not invoke the Lambda (aws lambda add-permission)".to_owned());
+        reasons.push("the Lambda failed, took over 5 s or gave an invalid answer".to_owned());
+        reasons
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::authorizer::{
+        Carrier,
+        jwt::tests::{jwt, now},
+    };
+
+    const SENT: Circumstances<'static> = Circumstances {
+        client_id: "thermostat-7",
+        host: "abc-ats.iot.eu-west-1.amazonaws.com",
+        lacks_alpn: false,
+    };
+
+    fn known(change: impl FnOnce(&mut Credentials)) -> Known {
+        over(None, change)
+    }
+
+    fn over(websocket: Option<&WebSocket>, change: impl FnOnce(&mut Credentials)) -> Known {
+        let mut credentials = Credentials::default();
+        change(&mut credentials);
+        Known::of(&credentials, websocket)
+    }
+
+    fn reasons(known: &Known) -> Vec<String> {
+        known.reasons(&SENT, now())
+    }
+
+    fn text(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    /// The whole list is what the README and the issue promise.
+    #[test]
+    fn the_list_of_a_login_with_a_signed_token() {
+        let known = known(|credentials| {
+            credentials.authorizer_name = text("Fleet");
+            credentials.token_value = text("t");
+            credentials.token_signature = text("AAAA");
+        });
+        assert_eq!(
+            reasons(&known),
+            [
+                "the authorizer answered isAuthenticated: false",
+                "its policy does not allow iot:Connect for the client id \"thermostat-7\"",
+                "the signature does not match the token under the authorizer's public key",
+                "the authorizer name \"Fleet\" is wrong or the authorizer is INACTIVE",
+                "IoT Core may not invoke the Lambda (aws lambda add-permission)",
+                "the Lambda failed, took over 5 s or gave an invalid answer",
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_token_it_is_not_the_signature() {
+        let known = known(|credentials| credentials.password = Some(b"pass".to_vec()));
+        let reasons = reasons(&known);
+        assert!(!reasons.iter().any(|reason| reason.contains("signature")));
+        assert!(
+            reasons[3].starts_with("the authorizer takes signed tokens only"),
+            "{reasons:?}"
+        );
+    }
+
+    #[test]
+    fn a_token_that_was_signed_here_fits_its_signature() {
+        let known = known(|credentials| {
+            credentials.token_value = text("t");
+            credentials.token_signing_key = Some(vec![1]);
+        });
+        let reasons = reasons(&known);
+        assert!(!reasons.iter().any(|reason| reason.contains("signature")));
+        assert!(
+            reasons[2].starts_with("the authorizer's public key is not the one of tokenSigningKey"),
+            "{reasons:?}"
+        );
+        assert!(
+            !reasons
+                .iter()
+                .any(|reason| reason.contains("signed tokens only"))
+        );
+    }
+
+    #[test]
+    fn without_a_name_it_is_the_default_authorizer() {
+        let reasons = reasons(&known(|_| {}));
+        assert!(
+            !reasons
+                .iter()
+                .any(|reason| reason.contains("name is wrong"))
+        );
+        assert!(reasons[2].contains("no default authorizer"), "{reasons:?}");
+    }
+
+    #[test]
+    fn a_name_and_signature_that_the_user_has_written_are_seen_wherever_they_are() {
+        let query = "X-Amz-CustomAuthorizer-Name=My%20Own&x-amz-customauthorizer-signature=AAAA";
+        let headers = vec![
+            (
+                "X-Amz-CustomAuthorizer-Name".to_owned(),
+                "My Own".to_owned(),
+            ),
+            (
+                "x-amz-customauthorizer-signature".to_owned(),
+                "AAAA".to_owned(),
+            ),
+        ];
+        let websocket = |path: &str, headers| WebSocket {
+            path: path.to_owned(),
+            credentials_in: Carrier::Connect,
+            headers,
+        };
+        let in_query = websocket(&format!("/mqtt?{query}"), Vec::new());
+        let in_headers = websocket("/mqtt", headers);
+        for known in [
+            known(|credentials| credentials.username = Some(format!("me?{query}"))),
+            over(Some(&in_query), |_| {}),
+            over(Some(&in_headers), |_| {}),
+        ] {
+            assert_eq!(known.authorizer.as_deref(), Some("My Own"));
+            assert_eq!(known.signed, Some(Signed::Elsewhere));
+        }
+    }
+
+    #[test]
+    fn a_jwt_that_has_expired_comes_first_wherever_it_is() {
+        let expired = jwt(r#"{"exp":1767225420}"#);
+        let valid = jwt(r#"{"exp":1767229200}"#);
+        type Put = fn(&mut Credentials, &str);
+        let cases: [(&str, Put); 3] = [
+            ("tokenValue", |credentials, jwt| {
+                credentials.token_value = text(jwt)
+            }),
+            ("password", |credentials, jwt| {
+                credentials.password = Some(jwt.into())
+            }),
+            ("a parameter of username", |credentials, jwt| {
+                credentials.username = Some(format!("me?tok={jwt}"));
+            }),
+        ];
+        for (option, put) in cases {
+            let reasons_of = |jwt: &str| reasons(&known(|credentials| put(credentials, jwt)));
+            assert_eq!(
+                reasons_of(&expired)[0],
+                format!("{option} is a JWT that expired 3 minutes ago by this machine's clock")
+            );
+            assert_eq!(
+                reasons_of(&valid)[0],
+                "the authorizer answered isAuthenticated: false"
+            );
+        }
+    }
+
+    #[test]
+    fn a_road_without_alpn_is_named_before_the_authorizer() {
+        let sent = Circumstances {
+            lacks_alpn: true,
+            ..SENT
+        };
+        let reasons = known(|_| {}).reasons(&sent, now());
+        assert!(reasons[0].contains("ALPN"), "{reasons:?}");
+        assert!(reasons[1].contains("isAuthenticated"), "{reasons:?}");
+    }
+
+    #[test]
+    fn the_hint_is_one_list_and_where_to_look() {
+        let hint = known(|_| {}).hint(&SENT, now());
+        assert!(hint.starts_with("In order of likelihood: the authorizer answered"));
+        assert!(hint.ends_with("invalid answer. To find out which: `aws iot test-invoke-authorizer` and the Lambda's log."), "{hint}");
+        for host in ["localhost", "127.0.0.1", "::1"] {
+            let sent = Circumstances { host, ..SENT };
+            let hint = known(|_| {}).hint(&sent, now());
+            assert!(
+                hint.contains("the log of custom-authorizer-local tells which"),
+                "{hint}"
+            );
+        }
+    }
+}
