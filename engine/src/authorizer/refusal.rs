@@ -29,6 +29,8 @@ pub struct Circumstances<'a> {
     pub host: &'a str,
     /// TLS has agreed on no protocol, where IoT Core wants `mqtt`.
     pub lacks_alpn: bool,
+    /// A client certificate was given, which IoT Core takes beside an authorizer only where a domain says so.
+    pub has_certificate: bool,
 }
 
 impl Known {
@@ -92,6 +94,9 @@ impl Known {
         if sent.lacks_alpn {
             reasons.push("the protocol `mqtt` was not agreed on (ALPN), by which IoT Core takes a custom authorizer on port 443".to_owned());
         }
+        if sent.has_certificate {
+            reasons.push("tls.cert is given, and IoT Core takes a client certificate beside an authorizer only on a domain with CUSTOM_AUTH_X509".to_owned());
+        }
         reasons.push("the authorizer answered isAuthenticated: false".to_owned());
         reasons.push(format!(
             "its policy does not allow iot:Connect for the client id {}",
@@ -137,6 +142,7 @@ mod tests {
         client_id: "thermostat-7",
         host: "abc-ats.iot.eu-west-1.amazonaws.com",
         lacks_alpn: false,
+        has_certificate: false,
     };
 
     fn known(change: impl FnOnce(&mut Credentials)) -> Known {
@@ -287,6 +293,16 @@ mod tests {
         let reasons = known(|_| {}).reasons(&sent, now());
         assert!(reasons[0].contains("ALPN"), "{reasons:?}");
         assert!(reasons[1].contains("isAuthenticated"), "{reasons:?}");
+    }
+
+    #[test]
+    fn a_client_certificate_is_named_before_the_authorizer() {
+        let sent = Circumstances {
+            has_certificate: true,
+            ..SENT
+        };
+        let reasons = known(|_| {}).reasons(&sent, now());
+        assert!(reasons[0].starts_with("tls.cert is given"), "{reasons:?}");
     }
 
     #[test]

@@ -26,10 +26,8 @@ pub(crate) struct Alpn {
 impl Alpn {
     pub(crate) fn of(stream: &Stream, options: &Options) -> Self {
         let protocol = transport::alpn_protocol(stream).map(Cow::into_owned);
-        let offered = &options.tls.profile.alpn_protocols;
         let wanted = options.websocket.is_none()
-            && (is_default_endpoint(&options.tls.server_name.to_str())
-                || offered.iter().any(|name| name == ALPN_MQTT));
+            && (is_default_endpoint(&options.tls.server_name.to_str()) || offers_mqtt(options));
         let missed = wanted && protocol.as_deref().map(str::as_bytes) != Some(ALPN_MQTT);
         Self {
             protocol,
@@ -58,8 +56,9 @@ impl Alpn {
             client_id: &options.client_id,
             host: &options.host,
             lacks_alpn: options.websocket.is_none()
-                && options.port == 443
+                && (options.port == 443 || !offers_mqtt(options))
                 && self.protocol.as_deref().map(str::as_bytes) != Some(ALPN_MQTT),
+            has_certificate: options.tls.profile.identity.is_some(),
         };
         failure.with_hint(format!("{lead}{}", login.known.hint(&sent, now)))
     }
@@ -105,11 +104,17 @@ pub(crate) fn explain_road(
         client_id: &options.client_id,
         host: &options.host,
         lacks_alpn: false,
+        has_certificate: options.tls.profile.identity.is_some(),
     };
     failure.with_hint(format!(
         "The login in the request was refused, or the endpoint is no IoT data endpoint. {}",
         login.known.hint(&sent, now)
     ))
+}
+
+fn offers_mqtt(options: &Options) -> bool {
+    let offered = &options.tls.profile.alpn_protocols;
+    offered.iter().any(|name| name == ALPN_MQTT)
 }
 
 /// Whether CONNACK accepts.
