@@ -110,6 +110,24 @@ test('what credentials() returns is looked at as well, and told once', async () 
   await connection.disconnect()
 })
 
+test('credentials that fail keep no warning about the options from the log and the error', async () => {
+  const { records, logger } = log()
+  const error = await connectWithCustomAuthorizer({
+    ...peer.where,
+    clientId: 'example',
+    logger,
+    credentials: () => {
+      throw new Error('no token')
+    },
+  }).catch((reason) => reason)
+  assert.equal(error.code, 'ERR_CREDENTIALS')
+  assert.deepEqual(
+    records.map(({ message }) => message),
+    error.warnings,
+  )
+  assert.match(error.warnings[0], /^clientId "example"/)
+})
+
 test("suspicious options on IoT Core's own endpoints, of each kind one", async (t) => {
   const error = await atAws(t, {
     endpoint: 'abc.iot.eu-west-1.amazonaws.com',

@@ -208,6 +208,7 @@ impl<'a, E: Events> Life<'a, E> {
     ) -> std::result::Result<Opened, Stop> {
         let options = self.options.clone();
         self.warnings.clone_from(&options.warnings);
+        self.warn();
         let (login, expiry) = match answer {
             Some(Answer { login, expiry }) => (Arc::new(login), expiry),
             None => self.credentials(number, last).await?,
