@@ -14,8 +14,17 @@ async function start(t, authorizer = passwordAuthorizer('me', 'sesame')) {
   })
   t.after(() => local.close())
   const args = [
-    ...['diagnose', '--endpoint', 'localhost', '--port', String(local.port), '--ca_file', local.caFile],
-    ...['--custom_auth_authorizer_name', 'Fleet', '--custom_auth_username', 'me'],
+    'diagnose',
+    '--endpoint',
+    'localhost',
+    '--port',
+    String(local.port),
+    '--ca_file',
+    local.caFile,
+    '--custom_auth_authorizer_name',
+    'Fleet',
+    '--custom_auth_username',
+    'me',
   ]
   return { local, args }
 }

@@ -64,8 +64,14 @@ Run with --help to see every flag.`,
   [
     'a signature that is none',
     [
-      ...['--endpoint', ENDPOINT, '--custom_auth_token_key_name', 'tok', '--custom_auth_token_value', 't'],
-      ...['--custom_auth_authorizer_signature', 'not base64'],
+      '--endpoint',
+      ENDPOINT,
+      '--custom_auth_token_key_name',
+      'tok',
+      '--custom_auth_token_value',
+      't',
+      '--custom_auth_authorizer_signature',
+      'not base64',
     ],
     `ERR_INVALID_OPTION (options): --custom_auth_authorizer_signature is not base64
 Give the signature as base64, base64url, or either of them percent-encoded once. A space in it is
@@ -100,17 +106,18 @@ NODE_EXTRA_CA_CERTS. A server whose intermediate certificate is missing fails so
 test('a wrong authorizer name: exit code 1, and the list of what may be the reason', async (t) => {
   const { port, caFile } = await local(t)
   const { code, stderr } = await cli([
-    ...[
-      '--endpoint',
-      'localhost',
-      '--port',
-      String(port),
-      '--ca_file',
-      caFile,
-      '--client_id',
-      'thermostat-7',
-    ],
-    ...['--custom_auth_authorizer_name', 'Flete', '--custom_auth_username', 'me'],
+    '--endpoint',
+    'localhost',
+    '--port',
+    String(port),
+    '--ca_file',
+    caFile,
+    '--client_id',
+    'thermostat-7',
+    '--custom_auth_authorizer_name',
+    'Flete',
+    '--custom_auth_username',
+    'me',
   ])
   assert.equal(code, 1)
   assert.equal(

@@ -207,9 +207,9 @@ test('a topic is subscribed to and nothing is published', async (t) => {
   const { local, given } = await start(t)
   const diagnosis = await diagnose({ ...given, topic: 'a/b' })
   assert.equal(outcomes(diagnosis).at(-1), 'subscribe passed')
-  const types = local.events.map(({ type }) => type)
-  assert.equal(types.includes('subscribe'), true)
-  assert.equal(types.includes('publish'), false)
+  const types = new Set(local.events.map(({ type }) => type))
+  assert.equal(types.has('subscribe'), true)
+  assert.equal(types.has('publish'), false)
 })
 
 test('probePublish publishes to the topic, and says who gets it', async (t) => {

@@ -39,9 +39,18 @@ test('a shell reads the call of test-invoke-authorizer as AWS wants it', () => {
   const env = { DEVICE_PASSWORD: 'se same', DEVICE_TOKEN: 't', DEVICE_SIGNATURE: 's' }
   const password = Buffer.from(env.DEVICE_PASSWORD).toString('base64')
   assert.deepEqual(words(line, env), [
-    ...['iot', 'test-invoke-authorizer', '--region', 'eu-west-1', '--authorizer-name', 'Fleet'],
-    ...['--token', 't', '--token-signature', 's'],
-    ...['--mqtt-context', `username=me,password=${password},clientId=thermostat-7`],
+    'iot',
+    'test-invoke-authorizer',
+    '--region',
+    'eu-west-1',
+    '--authorizer-name',
+    'Fleet',
+    '--token',
+    't',
+    '--token-signature',
+    's',
+    '--mqtt-context',
+    `username=me,password=${password},clientId=thermostat-7`,
   ])
 })
 
