@@ -92,8 +92,14 @@ test('--public_key tells whether the signature fits', async (t) => {
   const { code, stdout } = await cli(
     [
       ...args,
-      ...['--custom_auth_token_key_name', 'tok', '--custom_auth_token_value', 'env:TOKEN'],
-      ...['--custom_auth_authorizer_signature', 'env:SIGNATURE', '--public_key', path],
+      '--custom_auth_token_key_name',
+      'tok',
+      '--custom_auth_token_value',
+      'env:TOKEN',
+      '--custom_auth_authorizer_signature',
+      'env:SIGNATURE',
+      '--public_key',
+      path,
     ],
     { env: { TOKEN: token, SIGNATURE: signature } },
   )
