@@ -295,6 +295,25 @@ test('credentials that fail end the diagnosis before anything is sent', async (t
   assert.equal(local.events.length, 0)
 })
 
+test('an aborted diagnosis rejects with the reason of the signal, and tells no more', async (t) => {
+  const peer = await startPeer()
+  t.after(() => peer.close())
+  const controller = new AbortController()
+  const told = []
+  const diagnosing = diagnose({
+    ...peer.where,
+    connectTimeoutMs: 1000,
+    signal: controller.signal,
+    onStep: ({ name }) => told.push(name),
+  })
+  const link = await peer.accept()
+  await link.expect('connect')
+  const reason = new Error('enough')
+  controller.abort(reason)
+  await assert.rejects(diagnosing, reason)
+  assert.equal(told.includes('connack'), false)
+})
+
 // Options
 
 for (const [what, options, message] of [

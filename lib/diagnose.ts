@@ -5,19 +5,45 @@ import { MqttError, invalidOption } from './errors.js'
 import { isolated } from './isolated.js'
 import { native, type NativePassage } from './native.js'
 import { checkDiagnoseOptions, freshCredentials, nativeOptions } from './options.js'
+import { onAbort } from './signals.js'
 import { conclude } from './verdict.js'
 
 export async function diagnose(options: api.DiagnoseOptions): Promise<api.Diagnosis> {
-  const { topic, takeOver, probePublish, publicKey, onStep, ...given } = checkDiagnoseOptions(options)
+  const { onStep, signal } = checkDiagnoseOptions(options)
+  signal?.throwIfAborted()
+  let told = true
+  const tell = (step: api.DiagnosisStep): void => {
+    if (told && onStep !== undefined) isolated(() => onStep(step))
+  }
+  if (signal === undefined) return walk(options, tell)
+  let abort!: () => void
+  const aborted = new Promise<never>((_, reject) => {
+    abort = () => reject(signal.reason as Error)
+    onAbort(signal, abort)
+  })
+  try {
+    return await Promise.race([walk(options, tell), aborted])
+  } finally {
+    told = false
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+async function walk(
+  options: api.DiagnoseOptions,
+  onStep: (step: api.DiagnosisStep) => void,
+): Promise<api.Diagnosis> {
+  const { topic, takeOver, probePublish, publicKey, onStep: _onStep, ...given } = options
   const key = publicKey === undefined ? undefined : readPublicKey(publicKey)
+  // A wrong option is told as one, before the app's function is asked.
+  nativeOptions(given)
   const clientIdGiven = given.clientId !== undefined
   const clientId = given.clientId ?? `client-${randomUUID()}`
   const steps: api.DiagnosisStep[] = []
   const tell = (step: api.DiagnosisStep): void => {
     steps.push(step)
-    if (onStep !== undefined) isolated(() => onStep(step))
+    onStep(step)
   }
-  // Before anything else, so that a wrong option is told as one.
   const { credentials: source, ...fixed } = given
   const login = source === undefined ? fixed : await askCredentials(source, { ...fixed, clientId }, tell)
   if (login instanceof MqttError) return conclude(options, { steps, warnings: [], error: login, clientId })
@@ -28,9 +54,8 @@ export async function diagnose(options: api.DiagnoseOptions): Promise<api.Diagno
     ...(topic !== undefined && { topic }),
     ...(clientIdGiven && takeOver !== true && { skipConnect: SKIPPED }),
   }
-  const connect = nativeOptions({ ...login, clientId, initialConnect: 'fail' })
   const { promise: ended, resolve: end } = withResolvers<MqttError | undefined>()
-  const begun = native.diagnose(connect, probes, (passage) => {
+  const begun = native.diagnose(nativeOptions({ ...login, clientId }), probes, (passage) => {
     const error = passage.failure && new MqttError(passage.failure)
     if (passage.name === 'end') return end(error)
     tell(stepOf(passage, error))

@@ -28,6 +28,10 @@ impl Deadline {
         }
     }
 
+    pub fn remaining(&self) -> Duration {
+        self.at.saturating_duration_since(Instant::now())
+    }
+
     /// Waits for one stage, or fails with `ERR_CONNECT_TIMEOUT` at that stage.
     pub async fn within<T>(
         &self,

@@ -134,6 +134,9 @@ impl<'a> Visit<'a> {
         )];
         if let Ok(connack) = &outcome {
             seen.push(describe(connack, options.version));
+            if probes.keep_session && !connack.session_present && options.version == Version::V311 {
+                seen.push("a session was begun, which IoT Core keeps for an hour".to_owned());
+            }
         }
         witness(Passage {
             took: clock.elapsed(),

@@ -106,7 +106,8 @@ impl Transport {
             Err(_) => Vec::new(),
         };
         let addresses = tell(witness, "dns", clock, seen, found)?;
-        self.walk_addresses(&addresses, &sockets, witness).await
+        self.walk_addresses(&addresses, &sockets, deadline, witness)
+            .await
     }
 
     /// All at once, so that one that swallows packets costs the others nothing.
@@ -114,13 +115,15 @@ impl Transport {
         &self,
         addresses: &[SocketAddr],
         sockets: &dial::SocketOptions,
+        deadline: &Deadline,
         witness: &mut Witness<'_>,
     ) -> Result<Socket> {
         let clock = Instant::now();
+        let patience = ADDRESS_PATIENCE.min(deadline.remaining());
         let mut attempts = JoinSet::new();
         for (index, address) in addresses.iter().copied().enumerate() {
             attempts.spawn(async move {
-                let connected = timeout(ADDRESS_PATIENCE, TcpStream::connect(address)).await;
+                let connected = timeout(patience, TcpStream::connect(address)).await;
                 (index, clock.elapsed(), connected)
             });
         }
@@ -139,7 +142,7 @@ impl Transport {
                     None
                 }
                 Ok(Err(error)) => Some(error.to_string()),
-                Err(_) => Some(format!("no answer within {} s", ADDRESS_PATIENCE.as_secs())),
+                Err(_) => Some(format!("no answer within {} ms", patience.as_millis())),
             };
             let failure = refusal.map(|reason| {
                 let message = format!("no TCP connection to {address}: {reason}");
