@@ -124,6 +124,15 @@ test('without a token the signature is none of the reasons, and with one "signed
   assert.doesNotMatch(having.next, /signed tokens only/)
 })
 
+test('a signature that the public key given verifies is none of the reasons', async () => {
+  const options = { ...LOGIN, ...SIGNED, mqttVersion: 3, tokenSignature: signature, authorizerName: 'Off' }
+  const publicKey = signing.tokenSigningPublicKeys.first
+  assert.match((await diagnose(options)).next, /signature does not match/)
+  const { steps, next } = await diagnose({ ...options, publicKey })
+  assert.equal(steps.find(({ name }) => name === 'signature').outcome, 'passed')
+  assert.doesNotMatch(next, /signature/)
+})
+
 for (const [what, written] of [
   ['base64url and without padding', Buffer.from(signature, 'base64').toString('base64url')],
   ['percent-encoded already', encodeURIComponent(signature)],

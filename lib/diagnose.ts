@@ -48,7 +48,9 @@ async function walk(
   const login = source === undefined ? fixed : await askCredentials(source, { ...fixed, clientId }, tell)
   if (login instanceof MqttError) return conclude(options, { steps, warnings: [], error: login, clientId })
 
+  const checked = key && checkSignature(login, key)
   const probes = {
+    signatureVerified: checked?.outcome === 'passed',
     keepSession: clientIdGiven,
     publish: probePublish === true,
     ...(topic !== undefined && { topic }),
@@ -59,7 +61,7 @@ async function walk(
     const error = passage.failure && new MqttError(passage.failure)
     if (passage.name === 'end') return end(error)
     tell(stepOf(passage, error))
-    if (passage.name === 'login' && key !== undefined) tell(checkSignature(login, key))
+    if (passage.name === 'login' && checked !== undefined) tell(checked)
   })
   if ('code' in begun) throw new MqttError(begun)
   const error = await ended

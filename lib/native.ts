@@ -22,6 +22,8 @@ export interface NativeProbes {
   keepSession: boolean
   topic?: string
   publish: boolean
+  /** The token's signature was checked with the authorizer's public key. */
+  signatureVerified: boolean
 }
 
 export interface NativeDiagnosis {

@@ -23,6 +23,8 @@ pub struct NativeProbes {
     pub keep_session: bool,
     pub topic: Option<String>,
     pub publish: bool,
+    /// The token's signature was checked with the authorizer's public key.
+    pub signature_verified: bool,
 }
 
 /// What is known before anything was sent.
@@ -67,7 +69,9 @@ fn start(
     probes: NativeProbes,
     report: Report,
 ) -> engine::Result<NativeDiagnosis> {
-    let options = ConnectOptions::try_from(options)?.validate()?;
+    let mut options = ConnectOptions::try_from(options)?;
+    options.credentials.signature_verified = probes.signature_verified;
+    let options = options.validate()?;
     let probes = Probes {
         skip_connect: probes.skip_connect,
         keep_session: probes.keep_session,

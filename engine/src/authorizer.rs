@@ -39,6 +39,8 @@ pub struct Credentials {
     pub token_signature: Option<String>,
     /// An RSA private key, PEM or DER, that signs the token here instead of `token_signature`.
     pub token_signing_key: Option<Vec<u8>>,
+    /// The host has checked `token_signature` with the authorizer's public key.
+    pub signature_verified: bool,
     pub token_encoding: TokenEncoding,
 }
 

@@ -21,6 +21,8 @@ enum Signed {
     Elsewhere,
     /// With `tokenSigningKey`: it fits the token.
     Here,
+    /// It was checked with the authorizer's public key.
+    Verified,
 }
 
 /// What a login was sent with.
@@ -44,7 +46,11 @@ impl Known {
         let signed = if signing_key.is_some_and(|key| !key.is_empty()) {
             given(&credentials.token_value).map(|_| Signed::Here)
         } else if given(&credentials.token_signature).is_some() {
-            Some(Signed::Elsewhere)
+            Some(if credentials.signature_verified {
+                Signed::Verified
+            } else {
+                Signed::Elsewhere
+            })
         } else {
             carried(user_name::SIGNATURE).map(|_| Signed::Elsewhere)
         };
@@ -103,7 +109,7 @@ impl Known {
             quoted(sent.client_id)
         ));
         match self.signed {
-            None => {}
+            None | Some(Signed::Verified) => {}
             Some(Signed::Elsewhere) => reasons.push(
                 "the signature does not match the token under the authorizer's public key"
                     .to_owned(),
@@ -293,6 +299,18 @@ mod tests {
         let reasons = known(|_| {}).reasons(&sent, now());
         assert!(reasons[0].contains("ALPN"), "{reasons:?}");
         assert!(reasons[1].contains("isAuthenticated"), "{reasons:?}");
+    }
+
+    #[test]
+    fn a_signature_that_was_verified_is_no_reason() {
+        let known = known(|credentials| {
+            credentials.token_key_name = Some("tok".to_owned());
+            credentials.token_value = Some("t".to_owned());
+            credentials.token_signature = Some("YWJj".to_owned());
+            credentials.signature_verified = true;
+        });
+        let reasons = known.reasons(&SENT, now()).join("; ");
+        assert!(!reasons.contains("sign"), "{reasons}");
     }
 
     #[test]
