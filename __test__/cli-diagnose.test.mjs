@@ -68,7 +68,9 @@ test('--client_id stops before CONNECT, and --take_over goes on', async (t) => {
   assert.equal(stopped.code, 0)
   assert.match(stopped.stdout, /^skipped +connack .*--take_over/m)
   assert.equal(local.invocations.length, 0)
-  const { code, stdout } = await cli([...args, ...PASSWORD, ...id, '--take_over'], { env })
+  const { code, stdout } = await cli([...args, ...PASSWORD, ...id, '--take_over', '--mqtt_version', '5'], {
+    env,
+  })
   assert.equal(code, 0)
   assert.match(stdout, /^ok +connack +CONNECT as "thermostat-7"/m)
 })
@@ -113,6 +115,7 @@ test('wrong arguments exit with 2 and load no addon', async () => {
     [['diagnose'], /^ERR_INVALID_OPTION \(options\): --endpoint is required\./],
     [['diagnose', '--endpoint', 'e', '--nonsense'], /Unknown flag --nonsense\./],
     [['--endpoint', 'e', '--take_over'], /--take_over belongs to diagnose\./],
+    [['diagnose', '--endpoint', 'e', '--take_over'], /--take_over needs --mqtt_version\./],
     [['diagnose', '--endpoint', 'e', '--public_key', '/nowhere'], /--public_key: "\/nowhere" cannot be read/],
   ]) {
     const { code, stdout, stderr } = await cli(args, { withoutClient: true })

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { createSecretKey } from 'node:crypto'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { test } from 'node:test'
@@ -324,6 +325,11 @@ for (const [what, options, message] of [
   ['a probe without a topic', { endpoint: 'e', probePublish: true }, /^probePublish needs a topic/],
   ['a probe with a wildcard', { endpoint: 'e', topic: 'a/+', probePublish: true }, /a\/\+/],
   ['a key that is none', { endpoint: 'e', publicKey: 'PEM' }, /^publicKey is no RSA public key/],
+  [
+    'a key that is secret',
+    { endpoint: 'e', publicKey: createSecretKey(Buffer.alloc(32)) },
+    /^publicKey is no RSA/,
+  ],
 ]) {
   test(`${what} is refused before anything is looked at`, async () => {
     await assert.rejects(diagnose(options), (error) => {

@@ -126,9 +126,9 @@ async function askCredentials(
 
 function readPublicKey(key: string | Uint8Array | KeyObject): KeyObject {
   try {
-    if (typeof key === 'object' && 'type' in key) return key.type === 'private' ? createPublicKey(key) : key
-    const read = createPublicKey(typeof key === 'string' ? key : Buffer.from(key))
-    if (read.asymmetricKeyType === 'rsa') return read
+    const isObject = typeof key === 'object' && 'type' in key
+    const read = isObject ? key : createPublicKey(typeof key === 'string' ? key : Buffer.from(key))
+    if (read.type === 'public' && read.asymmetricKeyType === 'rsa') return read
   } catch {
     // Told below, without OpenSSL's words.
   }

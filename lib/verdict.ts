@@ -16,7 +16,7 @@ export function conclude(options: api.DiagnoseOptions, findings: Findings): api.
   // A signature that does not fit explains what comes after it.
   const signature = steps.find(({ name, outcome }) => name === 'signature' && outcome === 'failed')
   const error = (signature?.error as MqttError | undefined) ?? findings.error
-  const refused = error !== undefined && isRefusal(error)
+  const refused = findings.error !== undefined && isRefusal(findings.error)
   return {
     ok: error === undefined,
     verdict: error === undefined ? success(options, steps) : `${error.message}.`,
@@ -71,7 +71,8 @@ function awsCommands(options: api.DiagnoseOptions, clientId: string): string[] {
       : `aws iot describe-authorizer${at} --authorizer-name ${quoted(authorizerName)}`
   const name = authorizerName === undefined ? '"$AUTHORIZER"' : quoted(authorizerName)
   const context = [
-    username !== undefined && `username=${username.includes('?') ? '$DEVICE_USERNAME' : literal(username)}`,
+    // It may hold a token.
+    username !== undefined && 'username=$DEVICE_USERNAME',
     options.password !== undefined && 'password=$(printf %s "$DEVICE_PASSWORD" | openssl base64 -A)',
     `clientId=${literal(clientId)}`,
   ].filter((part) => part !== false)

@@ -52,6 +52,8 @@ impl Probes {
 
 /// How long a probe may take.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
+/// What a session that is taken over lives on for at the least: IoT Core's default.
+const LEAST_EXPIRY_SECONDS: u32 = 3_600;
 /// What a published probe says.
 const PROBE_PAYLOAD: &[u8] = br#"{"probe":"custom-authorizer-connect"}"#;
 const SUBSCRIBE_ID: u16 = 1;
@@ -295,7 +297,8 @@ fn connect_packet(options: &Options, login: &Login, probes: &Probes) -> Result<B
         password: login.password.as_deref(),
         will: None,
         session_expiry_seconds: Some(if probes.keep_session {
-            options.session_expiry_seconds
+            // With 0 it would end with this connection.
+            options.session_expiry_seconds.max(LEAST_EXPIRY_SECONDS)
         } else {
             0
         }),

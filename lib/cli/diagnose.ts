@@ -18,6 +18,12 @@ export async function diagnoseCommand(given: Arguments): Promise<number> {
   }
   const { options } = settingsFrom(values)
   const { clientId, ...withoutClientId } = options
+  if (text('takeOver') === 'true' && text('mqttVersion') === undefined) {
+    throw new UsageError(
+      '--take_over needs --mqtt_version.',
+      'A session of one version of MQTT ends where the other connects: give the one that the device uses, 3 or 5.',
+    )
+  }
   const json = text('json') === 'true'
   const topic = text('topic')
   const publicKey = text('publicKey')
@@ -60,7 +66,7 @@ function describeOutcome({ verdict, next, commands, warnings }: Diagnosis): stri
     lines.push(
       '',
       "To find out more on AWS's side (test-invoke-authorizer checks neither ALPN, SNI nor iot:Connect):",
-      ...commands.map((command) => `  ${command}`),
+      ...commands.map((command) => `  ${oneLine(command)}`),
     )
   }
   return lines.join('\n')

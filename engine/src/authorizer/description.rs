@@ -8,7 +8,11 @@ use super::{
 };
 
 /// A user name beyond this is rather a token.
-const SHOWN_CHARS: usize = 64;
+const SHOWN_BYTES: usize = 64;
+/// The longest name of a token key that IoT Core takes.
+const MAX_KEY_BYTES: usize = 128;
+/// So many letters and digits in a row, mixed, are rather a key than a name.
+const KEY_RUN: usize = 16;
 
 impl Login {
     /// What is sent, and how IoT Core reads it (AWS IoT Core Developer Guide, "Connecting to AWS IoT Core by using
@@ -69,7 +73,15 @@ impl Login {
 }
 
 fn describe_upgrade(upgrade: &Upgrade) -> Vec<String> {
-    let mut lines = vec![format!("WebSocket request for {}", masked(&upgrade.target))];
+    let query = upgrade
+        .target
+        .split_once('?')
+        .map_or("", |(_, query)| query);
+    let path = upgrade.shown_path();
+    let mut lines = vec![format!(
+        "WebSocket request for {path}{}",
+        masked_query(query)
+    )];
     if !upgrade.headers.is_empty() {
         let headers = upgrade.headers.iter().map(|(name, value)| {
             if name.eq_ignore_ascii_case(AUTHORIZER_NAME) {
@@ -86,29 +98,59 @@ fn describe_upgrade(upgrade: &Upgrade) -> Vec<String> {
     lines
 }
 
+impl Upgrade {
+    /// The path that is asked for, as far as it is no secret: beyond the first part it may be one.
+    pub fn shown_path(&self) -> String {
+        let path = self.target.split('?').next().unwrap_or_default();
+        match path.get(1..).and_then(|rest| rest.find('/')) {
+            Some(end) => format!("{}/***", &path[..=end]),
+            None if looks_secret(path) => "/***".to_owned(),
+            None => path.to_owned(),
+        }
+    }
+}
+
 /// The text with the values of its parameters masked, but for the authorizer's name.
 fn masked(text: &str) -> String {
     let (base, query) = text.split_once('?').unwrap_or((text, ""));
-    let looks_secret =
-        base.chars().count() > SHOWN_CHARS || base.matches('.').count() == 2 && base.len() > 40;
-    let mut shown = if looks_secret {
-        "***".to_owned()
-    } else {
-        base.to_owned()
-    };
+    let mut shown = if looks_secret(base) { "***" } else { base }.to_owned();
+    shown.push_str(&masked_query(query));
+    shown
+}
+
+fn masked_query(query: &str) -> String {
     let items = query.split('&').filter(|item| !item.is_empty());
-    for (index, item) in items.enumerate() {
-        shown.push(if index == 0 { '?' } else { '&' });
-        match item.split_once('=') {
-            Some((key, _)) if !decode(key).eq_ignore_ascii_case(AUTHORIZER_NAME) => {
+    let mut shown = String::new();
+    for item in items {
+        shown.push(if shown.is_empty() { '?' } else { '&' });
+        match key_of(item) {
+            Some(key) if decode(key).eq_ignore_ascii_case(AUTHORIZER_NAME) => shown.push_str(item),
+            Some(key) => {
                 shown.push_str(key);
                 shown.push_str("=***");
             }
-            Some(_) => shown.push_str(item),
             None => shown.push_str("***"),
         }
     }
     shown
+}
+
+/// The name of a parameter. One without a value, as base64 with its padding looks, may be a secret itself.
+fn key_of(item: &str) -> Option<&str> {
+    let (key, value) = item.split_once('=')?;
+    let has_value = value.contains(|letter| letter != '=');
+    (has_value && key.len() <= MAX_KEY_BYTES && !looks_secret(key)).then_some(key)
+}
+
+/// Whether a text that should be none may be a secret: long, or made like a key, or with parameters that lost their `?`.
+fn looks_secret(text: &str) -> bool {
+    let mut runs = text.split(|letter: char| !letter.is_ascii_alphanumeric());
+    let like_a_key = runs.any(|run| {
+        run.len() >= KEY_RUN
+            && run.bytes().any(|byte| byte.is_ascii_digit())
+            && run.bytes().any(|byte| byte.is_ascii_alphabetic())
+    });
+    text.len() > SHOWN_BYTES || text.contains(['=', '&']) || like_a_key
 }
 
 /// Names and values in the query of a text, as they are read.
@@ -116,9 +158,12 @@ fn parameters(text: &str) -> Vec<(String, String)> {
     let query = text.split_once('?').map_or("", |(_, query)| query);
     let items = query.split('&').filter(|item| !item.is_empty());
     items
-        .map(|item| {
-            let (key, value) = item.split_once('=').unwrap_or(("***", item));
-            (decode(key).into_owned(), decode(value).into_owned())
+        .map(|item| match key_of(item) {
+            Some(key) => (
+                decode(key).into_owned(),
+                decode(&item[key.len() + 1..]).into_owned(),
+            ),
+            None => ("***".to_owned(), item.to_owned()),
         })
         .collect()
 }
@@ -203,6 +248,42 @@ mod tests {
                 "user name in CONNECT: ***"
             );
         }
+    }
+
+    #[test]
+    fn a_user_name_that_is_made_like_a_key_or_lost_its_mark_is_masked() {
+        for username in ["sk_live_0123456789abcdef", "token=SECRET&a=b"] {
+            let credentials = Credentials {
+                username: Some(username.to_owned()),
+                ..Credentials::default()
+            };
+            assert_eq!(
+                described(&credentials, None)[0],
+                "user name in CONNECT: ***"
+            );
+        }
+    }
+
+    #[test]
+    fn base64_without_a_name_is_no_name() {
+        let credentials = Credentials {
+            username: Some("me?c2VjcmV0dG9rZW4=".to_owned()),
+            ..Credentials::default()
+        };
+        let lines = described(&credentials, None);
+        assert_eq!(lines[0], "user name in CONNECT: me?***");
+        assert!(!lines.concat().contains("c2VjcmV0"));
+    }
+
+    #[test]
+    fn a_path_is_shown_as_far_as_its_first_part() {
+        let websocket = WebSocket {
+            path: "/mqtt/SECRETPATH?key=x".to_owned(),
+            credentials_in: Carrier::Connect,
+            headers: Vec::new(),
+        };
+        let lines = described(&Credentials::default(), Some(&websocket));
+        assert_eq!(lines[2], "WebSocket request for /mqtt/***?key=***");
     }
 
     #[test]

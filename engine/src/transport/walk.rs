@@ -75,7 +75,7 @@ impl Transport {
         let at = self.options.peer();
         let opening = websocket::open(Counted::new(stream), upgrade, &self.options, &at);
         let opened = deadline.within(Stage::WebSocket, opening).await;
-        let path = upgrade.target.split('?').next().unwrap_or_default();
+        let path = upgrade.shown_path();
         let seen = vec![format!("asked for {path}, subprotocol mqtt")];
         tell(witness, "websocket", clock, seen, opened)
             .map(|stream| Either::Right(Box::new(stream)))
