@@ -9,6 +9,8 @@ use super::{
 
 /// A user name beyond this is rather a token.
 const SHOWN_BYTES: usize = 64;
+/// A text with two dots that is shorter is a name of a host, say.
+const MIN_JWT_BYTES: usize = 40;
 /// The longest name of a token key that IoT Core takes.
 const MAX_KEY_BYTES: usize = 128;
 /// So many letters and digits in a row, mixed, are rather a key than a name.
@@ -150,7 +152,8 @@ fn looks_secret(text: &str) -> bool {
             && run.bytes().any(|byte| byte.is_ascii_digit())
             && run.bytes().any(|byte| byte.is_ascii_alphabetic())
     });
-    text.len() > SHOWN_BYTES || text.contains(['=', '&']) || like_a_key
+    let like_a_jwt = text.len() > MIN_JWT_BYTES && text.matches('.').count() == 2;
+    text.len() > SHOWN_BYTES || text.contains(['=', '&']) || like_a_key || like_a_jwt
 }
 
 /// Names and values in the query of a text, as they are read.
