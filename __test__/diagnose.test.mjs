@@ -262,7 +262,8 @@ test('a public key tells whether the signature fits the token', async (t) => {
   const other = signingAuthorizer('tok').tokenSigningPublicKeys.first
   const bad = await diagnose({ ...login, tokenSignature: signature, publicKey: other })
   assert.equal(stepOf(bad, 'signature').outcome, 'failed')
-  assert.equal(bad.verdict, 'the signature is not one of this token by the public key.')
+  // The stand-in's authorizer has the right key, and lets it in.
+  assert.match(bad.verdict, /accepted the connection, but the signature is not one of this token/)
 })
 
 test('a public key without a token has nothing to check', async (t) => {

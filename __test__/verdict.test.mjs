@@ -23,52 +23,87 @@ function words(line, env) {
 
 test('a refused login gets command lines with everything filled in that is no secret', () => {
   const commands = commandsFor({ authorizerName: 'Fleet', username: 'me', password: 'sesame' })
-  assert.equal(commands[0], 'aws iot describe-authorizer --region eu-west-1 --authorizer-name Fleet')
+  assert.equal(commands[0], 'aws iot describe-authorizer --region eu-west-1 --authorizer-name=Fleet')
   assert.ok(commands.some((line) => line.startsWith('aws lambda get-policy --region eu-west-1 ')))
   assert.ok(commands.at(-1).includes('thermostat-7'))
   assert.doesNotMatch(commands.join('\n'), /sesame/)
 })
 
+const testInvoke = (commands) => commands.find((line) => line.includes('test-invoke-authorizer'))
+
 test('a shell reads the call of test-invoke-authorizer as AWS wants it', () => {
-  const line = commandsFor({
-    authorizerName: 'Fleet',
-    username: 'me',
-    password: 'sesame',
-    tokenKeyName: 'tok',
-  }).find((one) => one.includes('test-invoke-authorizer'))
-  const env = { DEVICE_USERNAME: 'me', DEVICE_PASSWORD: 'se same', DEVICE_TOKEN: 't', DEVICE_SIGNATURE: 's' }
-  const password = Buffer.from(env.DEVICE_PASSWORD).toString('base64')
-  assert.deepEqual(words(line, env), [
+  const options = { authorizerName: 'Fleet', username: 'me', password: 'sesame', tokenKeyName: 'tok' }
+  const env = {
+    DEVICE_USERNAME: 'me?a=b',
+    DEVICE_PASSWORD: 'se same',
+    DEVICE_TOKEN: 't',
+    DEVICE_SIGNATURE: 's',
+  }
+  const read = words(testInvoke(commandsFor(options)), env)
+  assert.deepEqual(read.slice(0, -1), [
     'iot',
     'test-invoke-authorizer',
     '--region',
     'eu-west-1',
-    '--authorizer-name',
-    'Fleet',
+    '--authorizer-name=Fleet',
     '--token',
     't',
     '--token-signature',
     's',
     '--mqtt-context',
-    `username=me,password=${password},clientId=thermostat-7`,
   ])
+  assert.deepEqual(JSON.parse(read.at(-1)), {
+    username: 'me?a=b',
+    password: Buffer.from(env.DEVICE_PASSWORD).toString('base64'),
+    clientId: 'thermostat-7',
+  })
 })
 
 test('what a shell would take for its own is quoted', () => {
-  const options = { authorizerName: "it's $(touch x)" }
-  const line = commandsFor(options).find((one) => one.includes('test-invoke-authorizer'))
-  const read = words(line, {})
-  assert.equal(read[read.indexOf('--authorizer-name') + 1], options.authorizerName)
+  const name = "-it's $(touch x)!"
+  const id = `a,"b' \`c\`$HOME`
+  const { commands } = conclude(
+    { endpoint: ENDPOINT, authorizerName: name },
+    { steps: [], warnings: [], error: failed('ERR_NOT_AUTHORIZED'), clientId: id },
+  )
+  const read = words(testInvoke(commands), {})
+  assert.ok(read.includes(`--authorizer-name=${name}`))
+  assert.deepEqual(JSON.parse(read.at(-1)), { clientId: id })
 })
 
 test('a user name comes from a variable, since it may hold a token', () => {
-  const line = commandsFor({ username: 'secret' }).find((one) => one.includes('--mqtt-context'))
-  assert.match(line, /username=\$DEVICE_USERNAME/)
-  assert.doesNotMatch(line, /secret/)
+  assert.doesNotMatch(commandsFor({ username: 'secret' }).join('\n'), /secret/)
 })
 
-test('without an authorizer name the default one is asked for', () => {
-  assert.equal(commandsFor({})[0], 'aws iot describe-default-authorizer --region eu-west-1')
+test('the authorizer that the user name asks for is the one', () => {
+  const username = 'me?x-amz-customauthorizer-name=Fleet%201&tok=secret'
+  assert.match(commandsFor({ username })[0], /--authorizer-name='Fleet 1'$/)
+})
+
+test('without an authorizer name the default one is asked for, and its name is used', () => {
+  const commands = commandsFor({})
+  assert.equal(commands[0], 'aws iot describe-default-authorizer --region eu-west-1')
+  assert.match(commands[1], /^AUTHORIZER=\$\(aws iot describe-default-authorizer /)
+  assert.match(testInvoke(commands), /--authorizer-name="\$AUTHORIZER" /)
+})
+
+test('a custom domain says nothing of its region', () => {
+  const [describe] = commandsFor({ endpoint: 'iot.example.com', authorizerName: 'Fleet' })
+  assert.equal(describe, 'aws iot describe-authorizer --authorizer-name=Fleet')
+})
+
+test('a signature that does not fit the key, and was accepted, speaks of the key', () => {
+  const step = (name, outcome, error) => ({ name, outcome, durationMs: 0, seen: [], error })
+  const steps = [step('signature', 'failed', failed('ERR_INVALID_OPTION')), step('connack', 'passed')]
+  const { ok, verdict } = conclude(
+    { endpoint: 'e' },
+    { steps, warnings: [], error: undefined, clientId: 'c' },
+  )
+  assert.equal(ok, false)
+  assert.equal(
+    verdict,
+    "e accepted the connection, but it was refused: the key given is not the authorizer's.",
+  )
 })
 
 for (const [what, options, error] of [

@@ -65,7 +65,7 @@ async function walk(
   })
   if ('code' in begun) throw new MqttError(begun)
   const error = await ended
-  return conclude(options, { steps, warnings: begun.warnings, error, clientId })
+  return conclude({ ...options, ...login }, { steps, warnings: begun.warnings, error, clientId })
 }
 
 const SKIPPED =

@@ -1,4 +1,5 @@
 // What a diagnosis comes to: one sentence, and what to do next.
+import { isIP } from 'node:net'
 import type * as api from '../index.js'
 import type { MqttError } from './errors.js'
 
@@ -11,17 +12,24 @@ export interface Findings {
   clientId: string
 }
 
-export function conclude(options: api.DiagnoseOptions, findings: Findings): api.Diagnosis {
+/** `login` is what was logged in with, whoever gave it. */
+export function conclude(login: api.DiagnoseOptions, findings: Findings): api.Diagnosis {
   const { steps, warnings } = findings
-  // A signature that does not fit explains what comes after it.
   const signature = steps.find(({ name, outcome }) => name === 'signature' && outcome === 'failed')
+  const accepted = steps.some(({ name, outcome }) => name === 'connack' && outcome === 'passed')
+  // A signature that does not fit explains a refusal that comes after it.
   const error = (signature?.error as MqttError | undefined) ?? findings.error
   const refused = findings.error !== undefined && isRefusal(findings.error)
   return {
     ok: error === undefined,
-    verdict: error === undefined ? success(options, steps) : `${error.message}.`,
+    verdict:
+      error === undefined
+        ? success(login, steps)
+        : signature !== undefined && accepted
+          ? `${login.endpoint} accepted the connection, but ${error.message}: the key given is not the authorizer's.`
+          : `${error.message}.`,
     next: error === undefined ? afterSuccess(steps) : error.hint,
-    commands: refused ? awsCommands(options, findings.clientId) : [],
+    commands: refused ? awsCommands(login, findings.clientId) : [],
     steps,
     warnings,
     ...(error !== undefined && { error }),
@@ -57,43 +65,54 @@ function afterSuccess(steps: readonly api.DiagnosisStep[]): string {
 }
 
 /**
- * What to run next on AWS's side, with everything filled in that is no secret. Secrets come from variables.
- * test-invoke-authorizer checks neither ALPN, SNI nor iot:Connect.
+ * What to run next on AWS's side, with everything filled in that is no secret. Secrets come from variables, and so does
+ * the user name, which may hold one. test-invoke-authorizer checks neither ALPN, SNI nor iot:Connect.
  */
-function awsCommands(options: api.DiagnoseOptions, clientId: string): string[] {
-  const { endpoint, authorizerName, username, tokenKeyName } = options
-  if (!/\.amazonaws\.com(\.cn)?$/iu.test(endpoint)) return []
-  const [, region] = /\.iot\.([a-z0-9-]+)\.amazonaws\./iu.exec(endpoint) ?? []
+function awsCommands(login: api.DiagnoseOptions, clientId: string): string[] {
+  const { endpoint, username, tokenKeyName } = login
+  if (endpoint === 'localhost' || isIP(endpoint) !== 0) return []
+  const [, region] = /\.iot\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\./iu.exec(endpoint) ?? []
   const at = region === undefined ? '' : ` --region ${region}`
+  const authorizerName = login.authorizerName || nameInside(username)
   const describe =
     authorizerName === undefined
       ? `aws iot describe-default-authorizer${at}`
-      : `aws iot describe-authorizer${at} --authorizer-name ${quoted(authorizerName)}`
-  const name = authorizerName === undefined ? '"$AUTHORIZER"' : quoted(authorizerName)
+      : `aws iot describe-authorizer${at} --authorizer-name=${quoted(authorizerName)}`
+  const query = (member: string): string =>
+    `$(${describe} --query authorizerDescription.${member} --output text)`
   const context = [
-    // It may hold a token.
-    username !== undefined && 'username=$DEVICE_USERNAME',
-    options.password !== undefined && 'password=$(printf %s "$DEVICE_PASSWORD" | openssl base64 -A)',
-    `clientId=${literal(clientId)}`,
+    username !== undefined && `"username":"'"$DEVICE_USERNAME"'"`,
+    login.password !== undefined && `"password":"'"$(printf %s "$DEVICE_PASSWORD" | openssl base64 -A)"'"`,
+    `"clientId":${JSON.stringify(clientId).replaceAll("'", `'\\''`)}`,
   ].filter((part) => part !== false)
   const token =
     tokenKeyName === undefined ? '' : ' --token "$DEVICE_TOKEN" --token-signature "$DEVICE_SIGNATURE"'
   return [
     describe,
-    `FUNCTION=$(${describe} --query authorizerDescription.authorizerFunctionArn --output text)`,
+    ...(authorizerName === undefined ? [`AUTHORIZER=${query('authorizerName')}`] : []),
+    `FUNCTION=${query('authorizerFunctionArn')}`,
     `aws lambda get-policy${at} --function-name "$FUNCTION"`,
-    `aws iot test-invoke-authorizer${at} --authorizer-name ${name}${token} --mqtt-context "${context.join(',')}"`,
+    `aws iot test-invoke-authorizer${at} --authorizer-name=${
+      authorizerName === undefined ? '"$AUTHORIZER"' : quoted(authorizerName)
+    }${token} --mqtt-context '{${context.join(',')}}'`,
     `aws logs tail${at} --since 15m "/aws/lambda/\${FUNCTION##*:}"`,
-    `aws logs tail${at} --since 15m --filter-pattern ${quoted(`"${clientId}"`)} AWSIotLogsV2`,
+    `aws logs tail${at} --since 15m --filter-pattern ${quoted(JSON.stringify(clientId))} AWSIotLogsV2`,
   ]
+}
+
+/** The authorizer that the user name asks for itself. */
+function nameInside(username: string | undefined): string | undefined {
+  const [, name] = /[?&]x-amz-customauthorizer-name=([^&?]+)/iu.exec(username ?? '') ?? []
+  try {
+    return name && decodeURIComponent(name)
+  } catch {
+    return name
+  }
 }
 
 /** For a shell, as it is. */
 function quoted(text: string): string {
   return /^[\w./:@%+=,-]+$/u.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`
 }
-
-/** Between double quotes of a shell, as it is. */
-const literal = (text: string): string => text.replace(/["\\`$]/gu, '\\$&')
 
 const capital = (text: string): string => text.charAt(0).toUpperCase() + text.slice(1)
