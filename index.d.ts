@@ -39,7 +39,11 @@ export function signToken(token: string, privateKey: string | Uint8Array | KeyOb
  *
  * It sends no Will and tries once, so the authorizer's Lambda runs once. With a `clientId` it stops before CONNECT unless
  * `takeOver` is set, since whoever uses that client id now would be thrown out; it then begins no session anew and ends
- * none that was there. It publishes only with `probePublish`.
+ * none that was there, as long as `mqttVersion` is the one that the device uses. It publishes only with `probePublish`.
+ * Aborting `signal` ends it at once, with what it has begun at the server.
+ *
+ * What belongs to a connection that lasts does nothing here: `will`, `onMessage`, `logger`, `onAttempt`, `reconnect`,
+ * `queue`, `receive`.
  *
  * ```js
  * const { ok, verdict, next } = await diagnose({ endpoint, authorizerName, username, password, topic: 'fleet/+/status' })
@@ -51,9 +55,15 @@ export function signToken(token: string, privateKey: string | Uint8Array | KeyOb
 export function diagnose(options: DiagnoseOptions): Promise<Diagnosis>
 
 export interface DiagnoseOptions extends ConnectOptions {
-  /** A filter to subscribe to after CONNACK, at QoS 1. */
+  /**
+   * A filter to subscribe to after CONNACK, at QoS 1. With `takeOver` it is not where a session was there, since the
+   * subscription would stay in it.
+   */
   topic?: string
-  /** Whether CONNECT may throw out a live connection with `clientId`. Default: false. */
+  /**
+   * Whether CONNECT may throw out a live connection with `clientId`. Its session is resumed, and then lives for 7 days
+   * without a connection, or for a longer `sessionExpirySeconds`. Default: false.
+   */
   takeOver?: boolean
   /** Whether a small message is published to `topic` too, at QoS 1. Subscribers and rules get it. Default: false. */
   probePublish?: boolean
@@ -86,7 +96,10 @@ export interface DiagnosisStep {
 }
 
 export interface Diagnosis {
-  /** Whether no step failed. One address of several that does not answer is no failure. */
+  /**
+   * Whether no step failed. One address of several that does not answer is no failure, and a step that was skipped is
+   * none either: look for `connack` with `passed` to know that the login works.
+   */
   readonly ok: boolean
   /** One sentence. */
   readonly verdict: string

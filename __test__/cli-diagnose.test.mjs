@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -111,6 +113,29 @@ test('--public_key tells whether the signature fits', async (t) => {
     stdout,
     /^Verdict: localhost accepted the connection, but the signature is not one of this token/m,
   )
+})
+
+test('options are called by their flags', async () => {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const { port } = server.address()
+  await new Promise((done) => server.close(done))
+  const { code, stdout } = await cli(['diagnose', '--endpoint', 'localhost', '--port', String(port)])
+  assert.equal(code, 1)
+  assert.match(stdout.replaceAll(/\s+/g, ' '), /A network with a proxy needs --proxy_host\./)
+})
+
+test('--json prints wrong arguments as a document too, and exits with 2', async () => {
+  for (const [args, code] of [
+    [['--endpoint', 'https://e'], 'ERR_INVALID_OPTION'],
+    [['--endpoint', 'e', '--custom_auth_token_value', 't'], 'ERR_INCOMPLETE_TOKEN'],
+    [['--endpoint', 'e', '--nonsense'], 'ERR_INVALID_OPTION'],
+  ]) {
+    const run = await cli(['diagnose', '--json', ...args])
+    assert.deepEqual([run.code, run.stderr], [2, ''])
+    const { ok, verdict, error } = JSON.parse(run.stdout)
+    assert.deepEqual([ok, error.code, error.message], [false, code, verdict])
+  }
 })
 
 test('wrong arguments exit with 2 and load no addon', async () => {

@@ -155,19 +155,39 @@ test('without a client id, a session of its own ends with it, and no Will is sen
 test('with takeOver the session of the client id is resumed and left as it was', async (t) => {
   const peer = await startPeer()
   t.after(() => peer.close())
-  const diagnosing = diagnose({ ...peer.where, clientId: 'live', takeOver: true, topic: 'a/b', will: WILL })
+  const probes = { topic: 'a/b', probePublish: true }
+  const diagnosing = diagnose({ ...peer.where, clientId: 'live', takeOver: true, ...probes, will: WILL })
   const link = await peer.accept()
   const connect = await link.expect('connect')
   assert.deepEqual([connect.clientId, connect.clean, connect.will], ['live', false, undefined])
-  assert.equal(connect.properties.sessionExpiryInterval, 3600)
+  // The longest of IoT Core: a shorter one would take from what the session had.
+  assert.equal(connect.properties.sessionExpiryInterval, 604_800)
   link.send({ cmd: 'connack', reasonCode: 0, sessionPresent: true })
-  const { messageId } = await link.expect('subscribe')
+  const { messageId } = await link.expect('publish')
   // A message of the session comes first: it is left for whoever the session belongs to.
   link.send({ cmd: 'publish', topic: 'x', payload: 'y', qos: 1, messageId: 7, dup: false, retain: false })
-  link.send({ cmd: 'suback', messageId, granted: [1] })
+  link.send({ cmd: 'puback', messageId })
   const disconnect = await link.expect('disconnect')
   assert.equal(disconnect.properties?.sessionExpiryInterval, undefined)
-  assert.equal((await diagnosing).ok, true)
+  const diagnosis = await diagnosing
+  assert.equal(diagnosis.ok, true)
+  // A subscription would stay in it.
+  assert.equal(stepOf(diagnosis, 'subscribe').outcome, 'skipped')
+  assert.match(diagnosis.next, /the subscription would stay/)
+  assert.match(diagnosis.verdict, /allowed to publish to a\/b\.$/)
+})
+
+test('with takeOver a session that could not be ended is told', async (t) => {
+  const peer = await startPeer()
+  t.after(() => peer.close())
+  const diagnosing = diagnose({ ...peer.where, clientId: 'new', takeOver: true, topic: 'a/b' })
+  const link = await peer.accept()
+  await link.expect('connect')
+  const properties = { sessionExpiryInterval: 900 }
+  link.send({ cmd: 'connack', reasonCode: 0, sessionPresent: false, properties })
+  await link.expect('subscribe')
+  link.end()
+  assert.match(stepOf(await diagnosing, 'subscribe').seen.at(-1), /the server keeps it for 900 s$/)
 })
 
 test('with takeOver a session that was not there does not stay', async (t) => {
@@ -213,11 +233,11 @@ test('a topic is subscribed to and nothing is published', async (t) => {
   assert.equal(types.has('publish'), false)
 })
 
-test('probePublish publishes to the topic, and says who gets it', async (t) => {
+test('probePublish publishes to the topic, and says before who gets it', async (t) => {
   const { local, given } = await start(t)
   const diagnosis = await diagnose({ ...given, topic: 'a/b', probePublish: true })
   assert.equal(outcomes(diagnosis).at(-1), 'publish passed')
-  assert.match(stepOf(diagnosis, 'publish').seen[0], /subscribers and rules get the message/)
+  assert.match(stepOf(diagnosis, 'login').seen.at(-1), /subscribers and rules get the message/)
   assert.equal(local.events.find(({ type }) => type === 'publish').topic, 'a/b')
 })
 
@@ -246,7 +266,7 @@ test('the login is shown as IoT Core reads it, with secrets masked', async (t) =
     'user name in CONNECT: me?x-amz-customauthorizer-name=Fleet&x-amz-customauthorizer-signature=***&tok=***',
   )
   assert.equal(
-    seen.at(-1),
+    seen.at(-2),
     `IoT Core reads: authorizer Fleet; tok of ${token.length} characters; a signature of 344 characters`,
   )
 })
@@ -297,6 +317,74 @@ test('credentials that fail end the diagnosis before anything is sent', async (t
   assert.equal(local.events.length, 0)
 })
 
+test('what the function credentials gives is completed and checked as for a connection', async (t) => {
+  const authorizer = signingAuthorizer('tok')
+  const { given } = await start(t, { authorizer })
+  const { token, signature } = authorizer.signedToken()
+  const { password: _password, ...login } = given
+  const fixed = { ...login, tokenKeyName: 'tok', tokenSigningKey: 'never used' }
+  const signed = { tokenValue: token, tokenSignature: signature }
+  assert.equal((await diagnose({ ...fixed, credentials: () => signed })).ok, true)
+
+  const refused = await diagnose({ ...fixed, credentials: () => ({ ...signed, username: 'a\0' }) })
+  assert.deepEqual(outcomes(refused), ['credentials failed'])
+  assert.equal(refused.error.code, 'ERR_CREDENTIALS')
+  assert.match(
+    refused.verdict,
+    /what credentials\(\) returned for attempt 1 cannot be used: username holds NUL/,
+  )
+})
+
+test('the function credentials is not asked where an option cannot work', async () => {
+  const credentials = () => assert.fail('it was asked')
+  for (const wrong of [{ endpoint: 'https://e' }, { endpoint: 'e', password: 'fixed' }]) {
+    await assert.rejects(diagnose({ ...wrong, credentials }), { code: 'ERR_INVALID_OPTION' })
+  }
+})
+
+test('a function credentials that does not answer fails in time, and hears of it', async () => {
+  let signal
+  const credentials = (attempt) => {
+    signal = attempt.signal
+    return new Promise(() => {})
+  }
+  const diagnosis = await diagnose({ endpoint: 'e', credentials, credentialsTimeoutMs: 1 })
+  assert.equal(diagnosis.error.message, 'credentials() did not answer within 1 ms')
+  assert.equal(signal.aborted, true)
+})
+
+test('an abort reaches the function credentials, and nothing is sent', async (t) => {
+  const { local, given } = await start(t)
+  const { username, password, ...fixed } = given
+  const controller = new AbortController()
+  const reason = new Error('enough')
+  let heard
+  const credentials = ({ signal }) => {
+    signal.addEventListener('abort', () => (heard = true))
+    controller.abort(reason)
+    return { username, password }
+  }
+  await assert.rejects(diagnose({ ...fixed, credentials, signal: controller.signal }), reason)
+  assert.equal(heard, true)
+  assert.equal(local.events.length, 0)
+})
+
+test('an abort after CONNACK takes back what was begun', async (t) => {
+  const peer = await startPeer()
+  t.after(() => peer.close())
+  const controller = new AbortController()
+  const ids = { clientId: 'new', takeOver: true }
+  const diagnosing = diagnose({ ...peer.where, ...ids, topic: 'a/b', signal: controller.signal })
+  const link = await peer.accept()
+  await link.expect('connect')
+  link.send({ cmd: 'connack', reasonCode: 0, sessionPresent: false })
+  await link.expect('subscribe')
+  controller.abort()
+  await assert.rejects(diagnosing, { name: 'AbortError' })
+  await link.expect('unsubscribe')
+  assert.equal((await link.expect('disconnect')).properties.sessionExpiryInterval, 0)
+})
+
 test('an aborted diagnosis rejects with the reason of the signal, and tells no more', async (t) => {
   const peer = await startPeer()
   t.after(() => peer.close())
@@ -304,7 +392,6 @@ test('an aborted diagnosis rejects with the reason of the signal, and tells no m
   const told = []
   const diagnosing = diagnose({
     ...peer.where,
-    connectTimeoutMs: 1000,
     signal: controller.signal,
     onStep: ({ name }) => told.push(name),
   })
@@ -313,6 +400,7 @@ test('an aborted diagnosis rejects with the reason of the signal, and tells no m
   const reason = new Error('enough')
   controller.abort(reason)
   await assert.rejects(diagnosing, reason)
+  await link.closed
   assert.equal(told.includes('connack'), false)
 })
 

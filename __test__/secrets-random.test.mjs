@@ -3,9 +3,11 @@ import { generateKeyPairSync, randomInt } from 'node:crypto'
 import { after, test } from 'node:test'
 import { inspect } from 'node:util'
 import { connectWithCustomAuthorizer, diagnose } from '../dist/client.js'
+import { conclude } from '../dist/verdict.js'
 import { startPeer } from './support/scripted-peer.mjs'
 
 const CASES = 30
+const AWS = 'abc123-ats.iot.eu-west-1.amazonaws.com'
 const LETTERS = [...'abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789']
 const OTHERS = [...'+/=&?%#"\'\\<> ~-_.:;,!$(){}[]@*ä€😀']
 
@@ -52,11 +54,19 @@ for (const transport of ['tls', 'websocket']) {
     if (at !== peer) t.after(() => at.close())
     for (let number = 0; number < CASES; number++) {
       const secrets = { password: randomSecret(), tokenValue: randomSecret() }
+      const inQuery = randomSecret()
+      const inHeader = randomSecret()
+        .replaceAll(/[^ -~]/gu, '')
+        .trim()
       const texts = []
       const options = {
         ...at.where,
         authorizerName: 'Fleet',
-        username: 'me',
+        username: pick([
+          `me?tenant=${encodeURIComponent(inQuery)}`,
+          `me?${encodeURIComponent(inQuery)}`,
+          `?${encodeURIComponent(inQuery)}&tenant=a`,
+        ]),
         ...secrets,
         tokenKeyName: 'tok',
         tokenSigningKey: privateKey,
@@ -65,13 +75,23 @@ for (const transport of ['tls', 'websocket']) {
         logLevel: 'trace',
         logger: (record) => texts.push(shown(record)),
         ...(transport === 'websocket' && {
-          websocket: { credentialsIn: pick(['connect', 'query']) },
+          websocket: {
+            credentialsIn: pick(['connect', 'query']),
+            path: pick(['/mqtt', `/mqtt?tenant=${encodeURIComponent(inQuery)}`]),
+            headers: { 'X-Tenant': inHeader },
+          },
         }),
       }
       const echo = async () => {
         const link = await at.accept()
         const { username } = await link.expect('connect')
-        const said = pick([secrets.password, secrets.tokenValue, username ?? '', JSON.stringify(secrets)])
+        const said = pick([
+          secrets.password,
+          secrets.tokenValue,
+          inQuery,
+          username ?? '',
+          JSON.stringify(secrets),
+        ])
         link.send({
           cmd: 'connack',
           returnCode: 0x87,
@@ -90,9 +110,15 @@ for (const transport of ['tls', 'websocket']) {
       assert.equal(error.code, 'ERR_NOT_AUTHORIZED')
       assert.equal(diagnosis.error.code, 'ERR_NOT_AUTHORIZED')
       texts.push(shown(error), shown(diagnosis))
+      const { authorizerName, username: given, websocket } = options
+      const login = { authorizerName, username: given, hasPassword: true, hasToken: true, warnings: [] }
+      const subject = { endpoint: AWS, clientId: 'c', transport, websocket, login }
+      const { commands } = conclude(subject, { steps: [], error, refused: true })
+      assert.ok(commands.length > 0)
+      texts.push(...commands)
 
       const signature = /x-amz-customauthorizer-signature=([^&]+)/.exec(username ?? '')?.[1]
-      const hidden = [secrets.password, secrets.tokenValue, keyLine]
+      const hidden = [secrets.password, secrets.tokenValue, keyLine, inQuery, inHeader]
       if (signature !== undefined) hidden.push(signature, decodeURIComponent(signature))
       const all = texts.join('\n')
       for (const form of hidden.flatMap(forms)) {

@@ -1,7 +1,7 @@
 // Asks the app for credentials, once for each attempt.
 import type { ConnectOptions } from '../index.js'
 import { MqttError } from './errors.js'
-import type { NativeConnection } from './native.js'
+import type { CredentialsTaker } from './native.js'
 import { freshCredentials } from './options.js'
 
 type Source = NonNullable<ConnectOptions['credentials']>
@@ -28,7 +28,7 @@ export class CredentialsSource {
   }
 
   /** Never rejects: what goes wrong fails the attempt. */
-  async ask(native: NativeConnection, number: number, lastError: MqttError | undefined): Promise<void> {
+  async ask(native: CredentialsTaker, number: number, lastError: MqttError | undefined): Promise<void> {
     this.expire()
     this.#thrown = undefined
     const controller = new AbortController()

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
 // The command line: mirrors AWS's custom authorizer samples. `--help` tells all of it.
+import type { MqttError } from '../index.js'
 import { UsageError, asksFor, parseArguments } from './cli/arguments.js'
 import { Interrupted } from './cli/interrupt.js'
 import { describeFailure } from './cli/report.js'
@@ -8,6 +9,7 @@ import { logLevelOf, sampleOf, type Values } from './cli/settings.js'
 async function main(argv: readonly string[]): Promise<number> {
   let given: Values = new Map()
   const told = new Set<string>()
+  const command = argv[0] === 'diagnose' ? argv[0] : undefined
   try {
     if (asksFor('help', argv)) {
       const { helpText } = require('./cli/help.js') as typeof import('./cli/help.js')
@@ -16,7 +18,6 @@ async function main(argv: readonly string[]): Promise<number> {
       const { version } = require('../package.json') as { version: string }
       console.log(version)
     } else {
-      const command = argv[0] === 'diagnose' ? argv[0] : undefined
       const parsed = parseArguments(command === undefined ? argv : argv.slice(1), command)
       given = parsed
       if (command === 'diagnose') {
@@ -32,17 +33,25 @@ async function main(argv: readonly string[]): Promise<number> {
       if (error.by !== 'SIGPIPE') console.error(error.message)
       return error.exitCode
     }
+    const isUsage = isAboutArguments(error)
+    if (isUsage && command === 'diagnose' && asksFor('json', argv)) {
+      const { refusedArguments } = require('./cli/diagnose.js') as typeof import('./cli/diagnose.js')
+      console.log(refusedArguments(error))
+      return 2
+    }
     console.error(describeFailure(error, sampleOf(given), told))
-    if (error instanceof UsageError || isAboutOptions(error)) return 2
+    if (isUsage) return 2
     const level = logLevelOf(given)
     if (error instanceof Error && (level === 'debug' || level === 'trace')) console.error(error.stack)
     return 1
   }
 }
 
-/** The client's own refusal of an argument, such as an endpoint that is a URL. */
-function isAboutOptions(error: unknown): boolean {
-  return error instanceof Error && 'stage' in error && error.stage === 'options'
+/** Also the client's own refusal of one, such as an endpoint that is a URL. */
+function isAboutArguments(error: unknown): error is UsageError | MqttError {
+  return (
+    error instanceof UsageError || (error instanceof Error && 'stage' in error && error.stage === 'options')
+  )
 }
 
 // A reader that went away (EPIPE) must not end in a stack trace.

@@ -9,11 +9,7 @@ export interface Native {
     options: NativeOptions,
   ): NativeConnection | NativeFailure
   signToken(token: string, privateKey: Uint8Array): string | NativeFailure
-  diagnose(
-    options: NativeOptions,
-    probes: NativeProbes,
-    onPassage: (passage: NativePassage) => void,
-  ): NativeDiagnosis | NativeFailure
+  diagnose(options: NativeOptions, probes: NativeProbes): NativeDiagnosis | NativeFailure
 }
 
 export interface NativeProbes {
@@ -22,13 +18,43 @@ export interface NativeProbes {
   keepSession: boolean
   topic?: string
   publish: boolean
-  /** The token's signature was checked with the authorizer's public key. */
-  signatureVerified: boolean
 }
 
-export interface NativeDiagnosis {
-  clientId: string
+/** One that has not begun yet: first comes the answer of `credentials()`, where the app has that. */
+export interface NativeDiagnosis extends CredentialsTaker {
+  readonly credentialsTimeoutMs: number
+  /** Instead of an answer. */
+  credentialsOverdue(): void
+  /** Why there is nothing to log in with. */
+  readonly credentialsFailure: NativeFailure | null
+  /** Until it begins. */
+  readonly login: NativeLogin
+  readonly signedToken: NativeSignedToken | null
+  start(signatureIsVerified: boolean, onPassage: (passage: NativePassage) => void): NativeFailure | null
+  /** The end is told as ever. */
+  stop(): void
+}
+
+/** What asks the app for credentials. */
+export interface CredentialsTaker {
+  readonly clientId: string
+  credentials(attempt: number, credentials: NativeCredentials, expiresAt?: number, expiresInMs?: number): void
+  credentialsFailed(attempt: number, message: string, retryable: boolean): void
+}
+
+/** What is known of a login without being told what is secret in it; the user name may be. */
+export interface NativeLogin {
+  authorizerName?: string
+  username?: string
+  hasPassword: boolean
+  hasToken: boolean
   warnings: string[]
+}
+
+/** A token as it is sent, the signature in base64. */
+export interface NativeSignedToken {
+  value: string
+  signature: string
 }
 
 /** A part of the way, or with the name `end` that there is no more. */
@@ -37,6 +63,8 @@ export interface NativePassage {
   tookMs: number
   seen: string[]
   failure?: NativeFailure
+  /** The failure is a refusal of what was logged in with. */
+  refused: boolean
   skipped?: string
 }
 
@@ -54,8 +82,7 @@ export interface NativeBatch {
   bytes: number
 }
 
-export interface NativeConnection {
-  readonly clientId: string
+export interface NativeConnection extends CredentialsTaker {
   publish(
     token: number,
     topic: string,
@@ -72,13 +99,6 @@ export interface NativeConnection {
     properties: NativeProperties,
     expiresInMs: number | undefined,
   ): NativeFailure | null
-  credentials(
-    attempt: number,
-    credentials: NativeCredentials,
-    expiresAt: number | undefined,
-    expiresInMs: number | undefined,
-  ): void
-  credentialsFailed(attempt: number, message: string, retryable: boolean): void
   subscribe(token: number, filters: string[], ids: Uint32Array, qos: Uint8Array): NativeFailure | null
   unsubscribe(token: number, filters: string[]): NativeFailure | null
   withdraw(token: number): void

@@ -174,7 +174,6 @@ impl TryFrom<NativeCredentials> for Credentials {
             token_value: given.token_value,
             token_signature: given.token_signature,
             token_signing_key: given.token_signing_key.map(|key| key.to_vec()),
-            signature_verified: false,
             token_encoding: token_encoding(given.token_encoding.as_deref())?,
         })
     }

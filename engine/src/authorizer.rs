@@ -39,8 +39,6 @@ pub struct Credentials {
     pub token_signature: Option<String>,
     /// An RSA private key, PEM or DER, that signs the token here instead of `token_signature`.
     pub token_signing_key: Option<Vec<u8>>,
-    /// The host has checked `token_signature` with the authorizer's public key.
-    pub signature_verified: bool,
     pub token_encoding: TokenEncoding,
 }
 
@@ -74,6 +72,11 @@ impl Login {
     /// Everything that is legal in it and unlikely to get in at this time.
     pub fn warnings_at(&self, now: SystemTime) -> impl Iterator<Item = String> {
         self.warnings.iter().cloned().chain(self.known.trouble(now))
+    }
+
+    /// The host has checked the token's signature with the authorizer's public key.
+    pub fn signature_is_verified(&mut self) {
+        self.known.signature_is_verified();
     }
 
     /// What nobody gets to read.
@@ -194,8 +197,8 @@ impl Credentials {
         Ok(parameters)
     }
 
-    /// The token with its signature in base64. All of its parts are given, or none.
-    fn token(&self) -> Result<Option<Token<'_>>> {
+    /// The token with its signature as it is sent. All of its parts are given, or none.
+    pub fn token(&self) -> Result<Option<SignedToken<'_>>> {
         let key = given(&self.token_key_name);
         let value = given(&self.token_value);
         let signature = given(&self.token_signature);
@@ -227,7 +230,7 @@ impl Credentials {
             (Some(signature), _) => normalise_signature(signature).ok_or_else(not_base64)?,
             (None, key) => sign_token(value, key.unwrap_or_default())?,
         };
-        Ok(Some(Token {
+        Ok(Some(SignedToken {
             key,
             value,
             signature,
@@ -258,10 +261,12 @@ impl Credentials {
     }
 }
 
-struct Token<'a> {
-    key: &'a str,
-    value: &'a str,
-    signature: String,
+/// A token that is signed. It holds secrets, hence no `Debug`.
+pub struct SignedToken<'a> {
+    pub key: &'a str,
+    pub value: &'a str,
+    /// In base64.
+    pub signature: String,
 }
 
 fn given(field: &Option<String>) -> Option<&str> {

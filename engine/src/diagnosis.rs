@@ -1,6 +1,8 @@
 //! One attempt to connect, watched from stage to stage, and what the policy allows after it.
 
 use std::{
+    future::Future,
+    pin::pin,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -48,12 +50,31 @@ impl Probes {
         }
         checked.map_err(|failure| failure.at(Stage::Options))
     }
+
+    /// What is going to be done, before it is.
+    fn announce(&self) -> String {
+        if self.skip_connect.is_some() {
+            return "CONNECT will not be sent, so the authorizer's Lambda does not run".to_owned();
+        }
+        let published = match &self.topic {
+            Some(topic) if self.publish => format!(
+                ", and publish to {}: subscribers and rules get the message {}",
+                quoted(topic),
+                String::from_utf8_lossy(PROBE_PAYLOAD)
+            ),
+            _ => String::new(),
+        };
+        format!("this will connect once, so the authorizer's Lambda runs once{published}")
+    }
 }
 
 /// How long a probe may take.
 const PROBE_PATIENCE: Duration = Duration::from_secs(10);
-/// What a session that is taken over lives on for at the least: IoT Core's default.
-const LEAST_EXPIRY_SECONDS: u32 = 3_600;
+/// What a session that is taken over lives on for at the least. How long it had is not told, and no session of IoT Core
+/// lives longer (AWS IoT Core message broker and protocol limits and quotas).
+const LEAST_EXPIRY_SECONDS: u32 = 604_800;
+/// Why the subscription is not tried where there was a session.
+const WOULD_STAY: &str = "a session was there, and the subscription would stay in it or change one that it has: try it with a client id that has none";
 /// What a published probe says.
 const PROBE_PAYLOAD: &[u8] = br#"{"probe":"custom-authorizer-connect"}"#;
 const SUBSCRIBE_ID: u16 = 1;
@@ -61,42 +82,65 @@ const UNSUBSCRIBE_ID: u16 = 2;
 const PUBLISH_ID: u16 = 3;
 
 /// Goes the way of a connection once, without a Will and without a second attempt; `witness` hears of each part. The
-/// failure is that of the part at which it ended.
+/// failure is that of the part at which it ended. Once `stop` is ready it ends, and takes back what it has begun.
 pub async fn diagnose(
     options: Arc<Options>,
+    login: &Login,
     probes: &Probes,
+    stop: impl Future<Output = ()> + Send,
     witness: &mut Witness<'_>,
 ) -> Result<()> {
-    let secrets = options.login.secrets();
+    let secrets = login.secrets();
     // A server may repeat what it was sent.
     let concealed = |failure: Failure| failure.without(&secrets);
     let mut concealing = |mut passage: Passage| {
         passage.failure = passage.failure.map(concealed);
         witness(passage);
     };
-    look(options.clone(), probes, &mut concealing)
+    look(options, login, probes, stop, &mut concealing)
         .await
         .map_err(concealed)
 }
 
-async fn look(options: Arc<Options>, probes: &Probes, witness: &mut Witness<'_>) -> Result<()> {
-    let login = &options.login;
-    let seen = login.describe(&options.authority().to_string());
+async fn look(
+    options: Arc<Options>,
+    login: &Login,
+    probes: &Probes,
+    stop: impl Future<Output = ()> + Send,
+    witness: &mut Witness<'_>,
+) -> Result<()> {
+    let mut stop = pin!(stop);
+    let mut seen = login.describe(&options.authority().to_string());
+    seen.push(probes.announce());
     witness(Passage::of("login", seen));
     let deadline = Deadline::of_attempt(&options);
     let transport = Transport::new(options.clone());
-    let stream = transport
-        .walk(login.upgrade.as_ref(), &deadline, witness)
-        .await
-        .map_err(|failure| explain_road(failure, login, &options, SystemTime::now()))?;
-    if let Some(reason) = &probes.skip_connect {
-        witness(Passage::skipped("connack", reason));
+    let arriving = async {
+        let stream = transport
+            .walk(login.upgrade.as_ref(), &deadline, witness)
+            .await
+            .map_err(|failure| explain_road(failure, login, &options, SystemTime::now()))?;
+        if let Some(reason) = &probes.skip_connect {
+            witness(Passage::skipped("connack", reason));
+            return Ok(None);
+        }
+        let visit = Visit::begin(stream, &options, login, probes, &deadline, witness);
+        visit.await.map(Some)
+    };
+    let arrived = tokio::select! {
+        biased;
+        () = &mut stop => return Ok(()),
+        arrived = arriving => arrived?,
+    };
+    let Some(mut visit) = arrived else {
         return Ok(());
-    }
-    let (mut visit, connack) =
-        Visit::begin(stream, &options, login, probes, &deadline, witness).await?;
-    let probed = visit.probe(probes, witness).await;
-    visit.end(probes, &connack).await;
+    };
+    let probed = tokio::select! {
+        biased;
+        () = &mut stop => Ok(()),
+        probed = visit.probe(probes, witness) => probed,
+    };
+    visit.end(probes).await;
     probed
 }
 
@@ -105,6 +149,8 @@ struct Visit<'a> {
     link: Link<Stream>,
     options: &'a Options,
     session_present: bool,
+    /// How long the server keeps the session after the connection.
+    session_expiry_seconds: u32,
 }
 
 impl<'a> Visit<'a> {
@@ -115,7 +161,7 @@ impl<'a> Visit<'a> {
         probes: &Probes,
         deadline: &Deadline,
         witness: &mut Witness<'_>,
-    ) -> Result<(Self, ConnAck)> {
+    ) -> Result<Self> {
         let clock = Instant::now();
         let connect = connect_packet(options, login, probes)?;
         let alpn = Alpn::of(&stream, options);
@@ -131,7 +177,7 @@ impl<'a> Visit<'a> {
             .and_then(|connack| check(&connack, options).map(|()| connack))
             .map_err(|failure| alpn.explain(failure, login, options, SystemTime::now()));
         let mut seen = vec![format!(
-            "CONNECT as {:?} over {}, without a Will; the authorizer's Lambda runs once for it",
+            "CONNECT as {:?} over {}, without a Will",
             options.client_id, options.version
         )];
         if let Ok(connack) = &outcome {
@@ -146,29 +192,21 @@ impl<'a> Visit<'a> {
             ..Passage::of("connack", seen)
         });
         let connack = outcome?;
-        let visit = Self {
+        Ok(Self {
             link,
             options,
             session_present: connack.session_present,
-        };
-        Ok((visit, connack))
+            session_expiry_seconds: connack
+                .session_expiry
+                .unwrap_or_else(|| expiry(options, probes)),
+        })
     }
 
     async fn probe(&mut self, probes: &Probes, witness: &mut Witness<'_>) -> Result<()> {
         let Some(topic) = &probes.topic else {
             return Ok(());
         };
-        let clock = Instant::now();
-        let subscribed = self.subscribe(topic).await;
-        let mut seen = vec![format!("SUBSCRIBE to {}", quoted(topic))];
-        if subscribed.is_ok() && self.session_present {
-            seen.push("the subscription stays in the session that was there".to_owned());
-        }
-        witness(Passage {
-            took: clock.elapsed(),
-            failure: subscribed.as_ref().err().cloned(),
-            ..Passage::of("subscribe", seen)
-        });
+        let subscribed = self.probe_subscribe(topic, probes, witness).await;
         // A server that has closed takes nothing more; one that has answered does.
         match subscribed {
             Err(failure) if failure.code() != Code::SubscribeRejected => return Err(failure),
@@ -177,19 +215,49 @@ impl<'a> Visit<'a> {
         }
         let clock = Instant::now();
         let published = self.publish(topic).await;
+        let mut seen = vec![format!("PUBLISH to {} with QoS 1", quoted(topic))];
+        seen.extend(self.left_behind(&published, probes));
         witness(Passage {
             took: clock.elapsed(),
             failure: published.as_ref().err().cloned(),
-            ..Passage::of(
-                "publish",
-                vec![format!(
-                    "PUBLISH to {} with QoS 1: subscribers and rules get the message {}",
-                    quoted(topic),
-                    String::from_utf8_lossy(PROBE_PAYLOAD)
-                )],
-            )
+            ..Passage::of("publish", seen)
         });
         subscribed.and(published)
+    }
+
+    async fn probe_subscribe(
+        &mut self,
+        topic: &str,
+        probes: &Probes,
+        witness: &mut Witness<'_>,
+    ) -> Result<()> {
+        if self.session_present {
+            witness(Passage::skipped("subscribe", WOULD_STAY));
+            return Ok(());
+        }
+        let clock = Instant::now();
+        let subscribed = self.subscribe(topic).await;
+        let mut seen = vec![format!("SUBSCRIBE to {}", quoted(topic))];
+        seen.extend(self.left_behind(&subscribed, probes));
+        witness(Passage {
+            took: clock.elapsed(),
+            failure: subscribed.as_ref().err().cloned(),
+            ..Passage::of("subscribe", seen)
+        });
+        subscribed
+    }
+
+    /// A session that was begun here, where the server has closed before it could be ended. Over MQTT 3.1.1 it stays in
+    /// any case, and that was told.
+    fn left_behind(&self, outcome: &Result<()>, probes: &Probes) -> Option<String> {
+        let closed = matches!(outcome, Err(failure) if failure.code() == Code::SuspectedPolicy);
+        let begun = probes.keep_session && !self.session_present;
+        (closed && begun && self.options.version == Version::V5).then(|| {
+            format!(
+                "the session that was begun could not be ended; the server keeps it for {} s",
+                self.session_expiry_seconds
+            )
+        })
     }
 
     async fn subscribe(&mut self, filter: &str) -> Result<()> {
@@ -271,17 +339,18 @@ impl<'a> Visit<'a> {
     }
 
     /// Leaves nothing behind that was not there before.
-    async fn end(mut self, probes: &Probes, connack: &ConnAck) {
+    async fn end(mut self, probes: &Probes) {
         let version = self.options.version;
         let mut goodbye = BytesMut::new();
-        if let Some(topic) = &probes.topic
-            && !connack.session_present
-        {
-            encode_unsubscribe(version, UNSUBSCRIBE_ID, &[topic], &mut goodbye);
+        if !self.session_present {
+            if let Some(topic) = &probes.topic {
+                encode_unsubscribe(version, UNSUBSCRIBE_ID, &[topic], &mut goodbye);
+            }
+            let expiry = (probes.keep_session && version == Version::V5).then_some(0);
+            encode_disconnect(version, 0, expiry, &mut goodbye);
+        } else {
+            encode_disconnect(version, 0, None, &mut goodbye);
         }
-        let made_here = probes.keep_session && !connack.session_present;
-        let expiry = (made_here && version == Version::V5).then_some(0);
-        encode_disconnect(version, 0, expiry, &mut goodbye);
         self.link.say_goodbye(&goodbye).await;
     }
 }
@@ -296,12 +365,7 @@ fn connect_packet(options: &Options, login: &Login, probes: &Probes) -> Result<B
         user_name: login.user_name.as_deref(),
         password: login.password.as_deref(),
         will: None,
-        session_expiry_seconds: Some(if probes.keep_session {
-            // With 0 it would end with this connection.
-            options.session_expiry_seconds.max(LEAST_EXPIRY_SECONDS)
-        } else {
-            0
-        }),
+        session_expiry_seconds: Some(expiry(options, probes)),
         receive_maximum: None,
         maximum_packet_size: Some(u32::try_from(options.receive.bytes).unwrap_or(u32::MAX)),
         topic_alias_maximum: None,
@@ -309,6 +373,15 @@ fn connect_packet(options: &Options, login: &Login, probes: &Probes) -> Result<B
     };
     encode_connect(&connect, &mut out)?;
     Ok(out)
+}
+
+/// With 0 the session ends with the connection.
+fn expiry(options: &Options, probes: &Probes) -> u32 {
+    if probes.keep_session {
+        options.session_expiry_seconds.max(LEAST_EXPIRY_SECONDS)
+    } else {
+        0
+    }
 }
 
 fn describe(connack: &ConnAck, version: Version) -> String {

@@ -130,17 +130,8 @@ impl Handle {
         given: Result<Credentials>,
         expiry: Option<Expiry>,
     ) {
-        let options = &self.options;
-        let login = given.and_then(|credentials| {
-            credentials
-                .completed(&options.credentials)
-                .login(options.version, options.websocket.as_ref())
-        });
-        let login = login.map_err(|failure| match failure.code() {
-            Code::Credentials => failure,
-            _ => unusable(attempt, &failure),
-        });
-        let answer = login.map(|login| Answer { login, expiry });
+        let login = self.options.answered(attempt, given);
+        let answer = login.map(|(_, login)| Answer { login, expiry });
         self.push(Command::Credentials { attempt, answer }, 0);
         self.flush();
     }
@@ -270,19 +261,6 @@ impl Handle {
             bytes += filter.len();
         }
         Ok(bytes)
-    }
-}
-
-/// What `credentials` returned cannot be used: it may return better the next time.
-fn unusable(attempt: u32, failure: &Failure) -> Failure {
-    let message = format!(
-        "what credentials() returned for attempt {attempt} cannot be used: {}",
-        failure.message()
-    );
-    let unusable = Failure::new(Code::Credentials, Stage::Credentials, message);
-    match failure.hint() {
-        "" => unusable,
-        hint => unusable.with_hint(hint.to_owned()),
     }
 }
 

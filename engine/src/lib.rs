@@ -35,7 +35,7 @@ mod transport;
 
 /// Credentials to user name and password.
 mod authorizer;
-pub use authorizer::{Credentials, Login, TokenEncoding, sign_token};
+pub use authorizer::{Credentials, Login, SignedToken, TokenEncoding, sign_token};
 
 /// What holds for a whole connection.
 mod options;

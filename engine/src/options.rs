@@ -10,6 +10,7 @@ use crate::{
     wire::{PublishProperties, Version, Will, check_connect_properties},
 };
 
+mod answer;
 mod lint;
 mod proxy;
 pub use proxy::{Authority, Proxy, ProxyLogin, ProxyOptions, ProxyScheme};

@@ -14,7 +14,7 @@ export class UsageError extends Error {
 export type Arguments = ReadonlyMap<Flag, string>
 
 /** Whether this switch stands anywhere, however wrong the rest may be. */
-export function asksFor(name: 'help' | 'version', argv: readonly string[]): boolean {
+export function asksFor(name: 'help' | 'version' | 'json', argv: readonly string[]): boolean {
   const { short } = FLAGS.find((flag) => flag.name === name)!
   return argv.some((word) => word === `--${name}` || (short !== undefined && word === `-${short}`))
 }

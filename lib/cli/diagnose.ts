@@ -1,8 +1,8 @@
 import type { DiagnoseOptions, Diagnosis, DiagnosisStep, MqttError } from '../../index.js'
 import { readFileSync } from 'node:fs'
 import { UsageError, type Arguments } from './arguments.js'
-import type { Meaning } from './flags.js'
-import { hintLines, oneLine } from './report.js'
+import type { Meaning, Sample } from './flags.js'
+import { describeWarning, hintLines, oneLine, withFlagNames } from './report.js'
 import { readSecrets } from './secrets.js'
 import { endpointOf, settingsFrom } from './settings.js'
 
@@ -16,8 +16,9 @@ export async function diagnoseCommand(given: Arguments): Promise<number> {
     for (const [flag, value] of given) if (flag.meaning === meaning && value !== '') return value
     return undefined
   }
-  const { options } = settingsFrom(values)
-  const { clientId, ...withoutClientId } = options
+  const { options, sample } = settingsFrom(values)
+  // The samples' random client id is nobody's: no session is in danger, and none to be kept.
+  const { clientId: _clientId, cleanSession: _cleanSession, ...anonymous } = options
   if (text('takeOver') === 'true' && text('mqttVersion') === undefined) {
     throw new UsageError(
       '--take_over needs --mqtt_version.',
@@ -28,18 +29,25 @@ export async function diagnoseCommand(given: Arguments): Promise<number> {
   const topic = text('topic')
   const publicKey = text('publicKey')
   const diagnosis: DiagnoseOptions = {
-    // The samples' random client id is nobody's: no session is in danger.
-    ...(text('clientId') === undefined ? withoutClientId : { ...withoutClientId, clientId }),
+    ...(text('clientId') === undefined ? anonymous : options),
     takeOver: text('takeOver') === 'true',
     probePublish: text('probePublish') === 'true',
     ...(topic !== undefined && { topic }),
     ...(publicKey !== undefined && { publicKey: readKey(publicKey) }),
-    ...(!json && { onStep: (step) => print(describeStep(step)) }),
+    ...(!json && { onStep: (step) => print(describeStep(step, sample)) }),
   }
   const client = require('../client.js') as Client
   const result = await client.diagnose(diagnosis)
-  print(json ? JSON.stringify(result, errorsToo, 2) : describeOutcome(result))
+  print(json ? document(result) : describeOutcome(result, sample))
   return result.ok ? 0 : 1
+}
+
+/** What `--json` prints where the arguments are wrong. */
+export function refusedArguments(given: UsageError | MqttError): string {
+  const { message, hint } = given
+  const code = 'code' in given ? given.code : 'ERR_INVALID_OPTION'
+  const error = { code, stage: 'options', message, hint, retryable: false }
+  return document({ ok: false, verdict: message, next: hint, commands: [], steps: [], warnings: [], error })
 }
 
 const MARKS: Readonly<Record<DiagnosisStep['outcome'], string>> = {
@@ -49,8 +57,10 @@ const MARKS: Readonly<Record<DiagnosisStep['outcome'], string>> = {
 }
 const INDENT = ' '.repeat(20)
 
-function describeStep({ name, outcome, durationMs, seen, error }: DiagnosisStep): string {
-  const lines = [...seen, ...(error === undefined ? [] : [`${error.code}: ${error.message}`])].map(oneLine)
+function describeStep(step: DiagnosisStep, sample: Sample): string {
+  const { name, outcome, durationMs, seen, error } = step
+  const said = [...seen, ...(error === undefined ? [] : [`${error.code}: ${error.message}`])]
+  const lines = said.map((line) => oneLine(withFlagNames(line, sample)))
   if (error?.reasonString !== undefined) lines.push(`the server says: ${oneLine(error.reasonString)}`)
   const time = durationMs === 0 ? '' : ` (${durationMs} ms)`
   const [first = '', ...more] = lines
@@ -58,10 +68,10 @@ function describeStep({ name, outcome, durationMs, seen, error }: DiagnosisStep)
   return [head, ...more.map((line) => INDENT + line)].join('\n')
 }
 
-function describeOutcome({ verdict, next, commands, warnings }: Diagnosis): string {
-  const lines = warnings.map((warning) => `Warning: ${oneLine(warning)}`)
-  lines.push('', `Verdict: ${oneLine(verdict)}`)
-  if (next !== '') lines.push(...hintLines(next))
+function describeOutcome({ verdict, next, commands, warnings }: Diagnosis, sample: Sample): string {
+  const lines = warnings.map((warning) => describeWarning(warning, sample))
+  lines.push('', `Verdict: ${oneLine(withFlagNames(verdict, sample))}`)
+  if (next !== '') lines.push(...hintLines(withFlagNames(next, sample)))
   if (commands.length > 0) {
     lines.push(
       '',
@@ -71,6 +81,8 @@ function describeOutcome({ verdict, next, commands, warnings }: Diagnosis): stri
   }
   return lines.join('\n')
 }
+
+const document = (diagnosis: object): string => JSON.stringify(diagnosis, errorsToo, 2)
 
 /** An error's message is no member that JSON would show. */
 function errorsToo(_name: string, value: unknown): unknown {

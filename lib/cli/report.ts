@@ -90,19 +90,27 @@ const OPTION_FLAGS: Readonly<Record<string, Meaning>> = {
   port: 'port',
   username: 'username',
   password: 'password',
+  proxy: 'proxyHost',
+  topic: 'topic',
+  takeOver: 'takeOver',
+  probePublish: 'probePublish',
+  publicKey: 'publicKey',
 }
 
 /** What the command line has no flag for is not worth a sentence. */
 const WITHOUT_FLAG =
   / \(or tokenSigningKey\)| 404: check websocket\.path\.| [^.]*\b(?:connectTimeoutMs|keepAliveSeconds)\b[^.]*\.$/gu
 
+const TRANSPORT = /\btransport: '(tls|websocket)'/gu
+
 /** Option names, with the colon before their value; those that are words too, where they stand as an option. */
 const OPTION_NAME =
-  /"(?:[^"\\]|\\.)*"|\b(tls\.ca(?:File)?(?: or tls\.caFile)?|authorizerName|token(?:KeyName|Value|Signature)|clientId|mqttVersion)\b(?:: (?=\d))?|^(endpoint|port|username|password)(?= (?:must|takes|is|with)\b)|(?:the option |(?<=\bSet ))(port|username|password)\b|\b(username): (?=')/gu
+  /"(?:[^"\\]|\\.)*"|\b(tls\.ca(?:File)?(?: or tls\.caFile)?|authorizerName|token(?:KeyName|Value|Signature)|clientId|mqttVersion|takeOver|probePublish|publicKey)\b(?:: (?=\d))?|^(endpoint|port|username|password|topic)(?= (?:must|takes|is|with)\b)|(?:the option `?|(?<=\bSet ))(port|username|password|proxy)\b`?|\b(username): (?=')/gu
 
 /** What stands in double quotes is a value, and stays as it is. */
-function withFlagNames(text: string, sample: Sample): string {
-  return text.replace(WITHOUT_FLAG, '').replace(OPTION_NAME, (found: string, ...groups: unknown[]) => {
+export function withFlagNames(text: string, sample: Sample): string {
+  const named = text.replace(WITHOUT_FLAG, '').replace(TRANSPORT, '--transport $1')
+  return named.replace(OPTION_NAME, (found: string, ...groups: unknown[]) => {
     const name = groups.slice(0, 4).find((group) => group !== undefined) as string | undefined
     const meaning = OPTION_FLAGS[name?.split(' ')[0] ?? '']
     const flag = meaning && flagFor(meaning, sample)

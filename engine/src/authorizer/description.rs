@@ -63,14 +63,21 @@ impl Login {
                 .iter()
                 .any(|key| name.eq_ignore_ascii_case(key));
             if !reserved {
-                parts.push(format!("{name} of {} characters", value.chars().count()));
+                parts.push(format!("{name} of {}", characters(value)));
             }
         }
         parts.push(match find(SIGNATURE) {
-            Some(signature) => format!("a signature of {} characters", signature.chars().count()),
+            Some(signature) => format!("a signature of {}", characters(signature)),
             None => "no signature".to_owned(),
         });
         parts.join("; ")
+    }
+}
+
+fn characters(text: &str) -> String {
+    match text.chars().count() {
+        1 => "1 character".to_owned(),
+        count => format!("{count} characters"),
     }
 }
 
@@ -202,7 +209,7 @@ mod tests {
             [
                 "user name in CONNECT: me?SDK=***&x-amz-customauthorizer-name=Fleet&x-amz-customauthorizer-signature=***&tok=***",
                 "password in CONNECT: *** (6 bytes)",
-                "IoT Core reads: authorizer Fleet; SDK of 1 characters; tok of 3 characters; a signature of 4 characters",
+                "IoT Core reads: authorizer Fleet; SDK of 1 character; tok of 3 characters; a signature of 4 characters",
             ]
         );
     }

@@ -46,11 +46,7 @@ impl Known {
         let signed = if signing_key.is_some_and(|key| !key.is_empty()) {
             given(&credentials.token_value).map(|_| Signed::Here)
         } else if given(&credentials.token_signature).is_some() {
-            Some(if credentials.signature_verified {
-                Signed::Verified
-            } else {
-                Signed::Elsewhere
-            })
+            Some(Signed::Elsewhere)
         } else {
             carried(user_name::SIGNATURE).map(|_| Signed::Elsewhere)
         };
@@ -75,6 +71,10 @@ impl Known {
             signed,
             jwts: jwts.collect(),
         }
+    }
+
+    pub(super) fn signature_is_verified(&mut self) {
+        self.signed = Some(Signed::Verified);
     }
 
     /// What is wrong at this time with the JWTs in it.
@@ -303,12 +303,12 @@ mod tests {
 
     #[test]
     fn a_signature_that_was_verified_is_no_reason() {
-        let known = known(|credentials| {
+        let mut known = known(|credentials| {
             credentials.token_key_name = Some("tok".to_owned());
             credentials.token_value = Some("t".to_owned());
             credentials.token_signature = Some("YWJj".to_owned());
-            credentials.signature_verified = true;
         });
+        known.signature_is_verified();
         let reasons = known.reasons(&SENT, now()).join("; ");
         assert!(!reasons.contains("sign"), "{reasons}");
     }

@@ -15,7 +15,7 @@ use crate::{
     error::{Code, Failure, Result, Stage},
     events::Events,
     limits::quoted,
-    options::{Level, Options},
+    options::Level,
     shared::Number,
     wire::encode_pingreq,
 };
@@ -172,7 +172,7 @@ impl Session {
             Step::Begin => self.begin_draining(now, events),
             Step::Overdue => {
                 self.stop_asking(events);
-                let failure = overdue_credentials(&self.options);
+                let failure = self.options.unanswered();
                 let next = self.renewal.failed(true, now);
                 events.log(Level::Warn, &format!("no renewal now: {failure}"));
                 events.attempted(self.attempt, Some(&failure), next);
@@ -234,13 +234,4 @@ impl Session {
             &Failure::new(Code::AckTimeout, Stage::Operation, message),
         );
     }
-}
-
-/// The failure of a credentials function that does not answer.
-pub fn overdue_credentials(options: &Options) -> Failure {
-    let message = format!(
-        "credentials() did not answer within {} ms",
-        options.credentials_timeout.as_millis()
-    );
-    Failure::new(Code::Credentials, Stage::Credentials, message)
 }

@@ -30,7 +30,6 @@ mod suspicion;
 #[cfg(test)]
 mod tests;
 
-pub use clock::overdue_credentials;
 pub use receive::server_disconnect;
 pub use renewal::Expiry;
 pub use subscriptions::{FilterId, filter_matches};

@@ -25,7 +25,7 @@ use crate::{
     link::{End, Link},
     options::{Level, Options},
     secrets::repeats,
-    session::{Answer, Command, Expiry, Session, overdue_credentials},
+    session::{Answer, Command, Expiry, Session},
     transport::{self, Stream, Transport},
     wire::{ConnAck, Direction, Trace, Version, next_frame},
 };
@@ -290,7 +290,7 @@ impl<'a, E: Events> Life<'a, E> {
         let timeout = options.credentials_timeout;
         let answer = async {
             sleep(timeout).await;
-            Err(overdue_credentials(&options))
+            Err(options.unanswered())
         };
         let answer = self.wait(answer, Session::take_answer).await?;
         // Where it did not answer.

@@ -21,6 +21,8 @@ use crate::{
 
 /// How long one address may take to accept a connection.
 const ADDRESS_PATIENCE: Duration = Duration::from_secs(5);
+/// A server may give up on a connection that has said nothing for longer.
+const FRESH: Duration = Duration::from_secs(1);
 
 /// A part of the road.
 #[derive(Clone, Debug)]
@@ -119,7 +121,8 @@ impl Transport {
         witness: &mut Witness<'_>,
     ) -> Result<Socket> {
         let clock = Instant::now();
-        let patience = ADDRESS_PATIENCE.min(deadline.remaining());
+        // Half of the time is for what comes after.
+        let patience = ADDRESS_PATIENCE.min(deadline.remaining() / 2);
         let mut attempts = JoinSet::new();
         for (index, address) in addresses.iter().copied().enumerate() {
             attempts.spawn(async move {
@@ -138,7 +141,7 @@ impl Transport {
             let address = addresses[index];
             let refusal = match connected {
                 Ok(Ok(tcp)) => {
-                    first.get_or_insert(tcp);
+                    first.get_or_insert((tcp, address, took));
                     None
                 }
                 Ok(Err(error)) => Some(error.to_string()),
@@ -156,7 +159,12 @@ impl Transport {
             });
         }
         match (first, last) {
-            (Some(tcp), _) => {
+            (Some((mut tcp, address, took)), _) => {
+                if clock.elapsed() - took > FRESH {
+                    let (address, at) = ([address], self.options.peer());
+                    let renewed = dial::connect(&address, sockets, &at);
+                    tcp = deadline.within(Stage::Tcp, renewed).await?;
+                }
                 sockets.set(&tcp);
                 Ok(Either::Left(tcp))
             }
@@ -245,3 +253,6 @@ fn tell<T>(
     });
     outcome
 }
+
+#[cfg(test)]
+mod tests;
