@@ -7,6 +7,9 @@ use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use super::json::numbers;
 
+/// What stands before a token in a header of HTTP (RFC 6750, section 2.1).
+const BEARER: &str = "Bearer ";
+
 /// When a JWT lives. Nothing else of it is kept.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Jwt {
@@ -17,13 +20,18 @@ pub struct Jwt {
     not_before: Option<f64>,
 }
 
+/// A number of seconds beyond this is a number of milliseconds: the year 5138.
+const LAST_CREDIBLE: f64 = 1e11;
 /// The start of 2024 in seconds since the epoch: a clock that stands before it was never set.
 const FIRST_CREDIBLE: f64 = 1_704_067_200.0;
 
 impl Jwt {
-    /// `None`: the text is no JWT. One without its signature counts too: IoT Core may get that apart from the token.
+    /// `None`: the text is no JWT, with `Bearer` before it or without. One without its signature counts too: IoT Core may get that apart from the token.
     pub(super) fn read(option: &'static str, text: &str) -> Option<Self> {
-        let mut parts = text.split('.');
+        let bearer = text
+            .split_at_checked(BEARER.len())
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
+        let mut parts = bearer.map_or(text, |(_, token)| token).split('.');
         let (header, payload) = (parts.next()?, parts.next()?);
         if let Some(signature) = parts.next() {
             decode(signature)?;
@@ -47,6 +55,14 @@ impl Jwt {
             Err(before) => -before.duration().as_secs_f64(),
         };
         let option = self.option;
+        let in_milliseconds = |at: Option<f64>| at.is_some_and(|at| at >= LAST_CREDIBLE);
+        for (claim, at) in [("nbf", self.not_before), ("exp", self.expires)] {
+            if in_milliseconds(at) {
+                return Some(format!(
+                    "{option} is a JWT whose {claim} is in milliseconds, where a JWT counts seconds"
+                ));
+            }
+        }
         if let Some(since) = self
             .expires
             .map(|at| now - at)
@@ -146,6 +162,28 @@ pub(super) mod tests {
         );
         // A clock before the epoch, where there is such a thing.
         assert!(trouble(claims, UNIX_EPOCH - Duration::from_secs(5)).is_some());
+    }
+
+    #[test]
+    fn one_that_counts_milliseconds_is_told() {
+        for claim in ["exp", "nbf"] {
+            let claims = format!(r#"{{"{claim}":1767225600000}}"#);
+            assert_eq!(
+                trouble(&claims, now()).unwrap(),
+                format!(
+                    "password is a JWT whose {claim} is in milliseconds, where a JWT counts seconds"
+                )
+            );
+        }
+    }
+
+    #[test]
+    fn bearer_may_stand_before_it() {
+        let jwt = jwt(r#"{"exp":1}"#);
+        for scheme in ["Bearer ", "bearer "] {
+            assert!(Jwt::read("password", &format!("{scheme}{jwt}")).is_some());
+        }
+        assert_eq!(Jwt::read("password", &format!("Basic {jwt}")), None);
     }
 
     #[test]

@@ -63,7 +63,16 @@ impl Known {
             .chain(
                 user_name::values(username)
                     .filter_map(|value| Jwt::read("a parameter of username", &value)),
-            );
+            )
+            .chain(websocket.into_iter().flat_map(|websocket| {
+                let query = user_name::values(&websocket.path)
+                    .filter_map(|value| Jwt::read("a parameter of websocket.path", &value));
+                let headers = websocket.headers.iter();
+                query.chain(
+                    headers
+                        .filter_map(|(_, value)| Jwt::read("a value of websocket.headers", value)),
+                )
+            }));
         Self {
             authorizer: given(&credentials.authorizer_name)
                 .map(str::to_owned)
@@ -311,6 +320,20 @@ mod tests {
         known.signature_is_verified();
         let reasons = known.reasons(&SENT, now()).join("; ");
         assert!(!reasons.contains("sign"), "{reasons}");
+    }
+
+    #[test]
+    fn jwts_of_the_request_for_a_websocket_are_looked_at() {
+        let expired = jwt(r#"{"exp":1}"#);
+        let websocket = WebSocket {
+            path: format!("/mqtt?tok={expired}"),
+            credentials_in: Carrier::Connect,
+            headers: vec![("Authorization".to_owned(), format!("Bearer {expired}"))],
+        };
+        let known = over(Some(&websocket), |_| {});
+        let trouble: Vec<String> = known.trouble(now()).collect();
+        assert!(trouble[0].starts_with("a parameter of websocket.path is a JWT that expired"));
+        assert!(trouble[1].starts_with("a value of websocket.headers is a JWT that expired"));
     }
 
     #[test]
