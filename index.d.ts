@@ -40,7 +40,7 @@ export function signToken(token: string, privateKey: string | Uint8Array | KeyOb
  * It sends no Will and tries once, so the authorizer's Lambda runs once. With a `clientId` it stops before CONNECT unless
  * `takeOver` is set, since whoever uses that client id now would be thrown out; it then begins no session anew and ends
  * none that was there, as long as `mqttVersion` is the one that the device uses. It publishes only with `probePublish`.
- * Aborting `signal` ends it at once, with what it has begun at the server.
+ * Aborting `signal` ends it at once, with what it has begun at the server (between CONNECT and CONNACK it can only close).
  *
  * What belongs to a connection that lasts does nothing here: `will`, `onMessage`, `logger`, `onAttempt`, `reconnect`,
  * `queue`, `receive`.

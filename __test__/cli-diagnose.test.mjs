@@ -7,7 +7,8 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { startLocalEndpoint } from 'custom-authorizer-local'
 import { passwordAuthorizer, signingAuthorizer } from './support/authorizers.mjs'
-import { cli } from './support/cli.mjs'
+import { cli, startCli } from './support/cli.mjs'
+import { startPeer } from './support/scripted-peer.mjs'
 
 async function start(t, authorizer = passwordAuthorizer('me', 'sesame')) {
   const local = await startLocalEndpoint({
@@ -50,7 +51,8 @@ test('a refused login is a verdict with what to look at next, and exit code 1', 
   assert.equal(code, 1)
   assert.match(stdout, /^FAILED +connack /m)
   assert.match(stdout, /^Verdict: localhost:\d+ closed the connection after CONNECT, without an answer\.$/m)
-  assert.match(stdout, /^ +1\. the authorizer answered isAuthenticated: false/m)
+  assert.match(stdout, /^ +1\. the policy does not allow iot:Connect for the client id "test-\d+", which/m)
+  assert.match(stdout, /^ +2\. the authorizer answered isAuthenticated: false/m)
 })
 
 test('--json is one document, errors included', async (t) => {
@@ -75,6 +77,27 @@ test('--client_id stops before CONNECT, and --take_over goes on', async (t) => {
   })
   assert.equal(code, 0)
   assert.match(stdout, /^ok +connack +CONNECT as "thermostat-7"/m)
+})
+
+test('Ctrl-C ends it, and what it has begun at the server', async (t) => {
+  const peer = await startPeer()
+  t.after(() => peer.close())
+  const { endpoint, port, tls } = peer.where
+  const folder = await mkdtemp(join(tmpdir(), 'diagnose-'))
+  t.after(() => rm(folder, { recursive: true }))
+  const caFile = join(folder, 'ca.pem')
+  await writeFile(caFile, tls.ca)
+  const to = ['--endpoint', endpoint, '--port', String(port), '--ca_file', caFile]
+  const probe = ['--client_id', 'new', '--take_over', '--mqtt_version', '5', '--topic', 'a/b']
+  const running = startCli(['diagnose', ...to, ...probe])
+  const link = await peer.accept()
+  await link.expect('connect')
+  link.send({ cmd: 'connack', reasonCode: 0, sessionPresent: false })
+  await link.expect('subscribe')
+  running.child.kill('SIGINT')
+  await link.expect('unsubscribe')
+  assert.equal((await link.expect('disconnect')).properties.sessionExpiryInterval, 0)
+  assert.equal((await running.exited).code, 130)
 })
 
 test('--topic takes a filter with wildcards, and --probe_publish a topic', async (t) => {
@@ -111,7 +134,7 @@ test('--public_key tells whether the signature fits', async (t) => {
   assert.match(stdout, /^FAILED +signature /m)
   assert.match(
     stdout,
-    /^Verdict: localhost accepted the connection, but the signature is not one of this token/m,
+    /^Verdict: localhost accepted the connection although the signature is not one of this token/m,
   )
 })
 
@@ -131,10 +154,12 @@ test('--json prints wrong arguments as a document too, and exits with 2', async 
     [['--endpoint', 'e', '--custom_auth_token_value', 't'], 'ERR_INCOMPLETE_TOKEN'],
     [['--endpoint', 'e', '--nonsense'], 'ERR_INVALID_OPTION'],
   ]) {
-    const run = await cli(['diagnose', '--json', ...args])
-    assert.deepEqual([run.code, run.stderr], [2, ''])
-    const { ok, verdict, error } = JSON.parse(run.stdout)
-    assert.deepEqual([ok, error.code, error.message], [false, code, verdict])
+    for (const json of ['--json', '--json=true']) {
+      const run = await cli(['diagnose', json, ...args])
+      assert.deepEqual([run.code, run.stderr], [2, ''])
+      const { ok, verdict, error } = JSON.parse(run.stdout)
+      assert.deepEqual([ok, error.code, error.message], [false, code, verdict])
+    }
   }
 })
 
@@ -143,7 +168,14 @@ test('wrong arguments exit with 2 and load no addon', async () => {
     [['diagnose'], /^ERR_INVALID_OPTION \(options\): --endpoint is required\./],
     [['diagnose', '--endpoint', 'e', '--nonsense'], /Unknown flag --nonsense\./],
     [['--endpoint', 'e', '--take_over'], /--take_over belongs to diagnose\./],
-    [['diagnose', '--endpoint', 'e', '--take_over'], /--take_over needs --mqtt_version\./],
+    [['diagnose', '--endpoint', 'e', '--take_over'], /--take_over needs --client_id\./],
+    [
+      ['diagnose', '--endpoint', 'e', '--client_id', 'c', '--take_over'],
+      /--take_over needs --mqtt_version\./,
+    ],
+    [['diagnose', '--endpoint', 'e', '--probe_publish'], /--probe_publish needs --topic\./],
+    [['diagnos', '--endpoint', 'e'], /not a flag\.\nThe word diagnose/],
+    [['--endpoint', 'e', 'diagnose'], /not a flag\.\nThe word diagnose is written so, and comes first\./],
     [['diagnose', '--endpoint', 'e', '--public_key', '/nowhere'], /--public_key: "\/nowhere" cannot be read/],
   ]) {
     const { code, stdout, stderr } = await cli(args, { withoutClient: true })

@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { createSecretKey } from 'node:crypto'
+import { createSecretKey, generateKeyPairSync } from 'node:crypto'
 import { createServer } from 'node:net'
 import { once } from 'node:events'
 import { test } from 'node:test'
+import { fileURLToPath } from 'node:url'
+import { Worker } from 'node:worker_threads'
 import { startLocalEndpoint } from 'custom-authorizer-local'
 import { MqttError, diagnose } from '../dist/client.js'
 import { allow, passwordAuthorizer, signingAuthorizer } from './support/authorizers.mjs'
@@ -85,6 +87,13 @@ test('a port that nobody listens on ends at TCP, with the address', async () => 
   assert.deepEqual(outcomes(diagnosis), ['login passed', 'dns passed', 'tcp failed'])
   assert.deepEqual(stepOf(diagnosis, 'tcp').seen, [`127.0.0.1:${port}`])
   assert.equal(diagnosis.error.code, 'ERR_TCP')
+})
+
+test('an endpoint that is an address has no server name, which explains a refusal', async (t) => {
+  const { given } = await start(t)
+  const diagnosis = await diagnose({ ...given, endpoint: '127.0.0.1' })
+  assert.equal(stepOf(diagnosis, 'tls').seen[0], 'no server name (SNI): the endpoint is an address')
+  assert.match(diagnosis.next, /In order of likelihood: the endpoint is an address/)
 })
 
 test('a certificate that is not trusted ends at TLS, and is shown', async (t) => {
@@ -177,17 +186,28 @@ test('with takeOver the session of the client id is resumed and left as it was',
   assert.match(diagnosis.verdict, /allowed to publish to a\/b\.$/)
 })
 
-test('with takeOver a session that could not be ended is told', async (t) => {
+test('with takeOver a session that was begun is told, and how long it would stay', async (t) => {
   const peer = await startPeer()
   t.after(() => peer.close())
-  const diagnosing = diagnose({ ...peer.where, clientId: 'new', takeOver: true, topic: 'a/b' })
+  const diagnosing = diagnose({
+    ...peer.where,
+    clientId: 'new',
+    takeOver: true,
+    topic: 'a/b',
+    probePublish: true,
+  })
   const link = await peer.accept()
   await link.expect('connect')
   const properties = { sessionExpiryInterval: 900 }
   link.send({ cmd: 'connack', reasonCode: 0, sessionPresent: false, properties })
   await link.expect('subscribe')
   link.end()
-  assert.match(stepOf(await diagnosing, 'subscribe').seen.at(-1), /the server keeps it for 900 s$/)
+  const diagnosis = await diagnosing
+  assert.match(
+    stepOf(diagnosis, 'connack').seen.at(-1),
+    /where the server closes first, it keeps it for 900 s$/,
+  )
+  assert.deepEqual(outcomes(diagnosis).slice(-2), ['subscribe failed', 'publish skipped'])
 })
 
 test('with takeOver a session that was not there does not stay', async (t) => {
@@ -221,8 +241,15 @@ for (const [mqttVersion, code] of [
     assert.equal(stepOf(diagnosis, 'connack').outcome, 'passed')
     assert.equal(stepOf(diagnosis, 'subscribe').error.code, code)
     assert.match(diagnosis.verdict, /fleet\/\+\/status/)
+    assert.match(diagnosis.next, /does not seem to allow iot:Subscribe on topicfilter\/fleet\/\+\/status\./)
   })
 }
+
+test('where subscribing and publishing are denied, the verdict names both', async (t) => {
+  const { given } = await start(t, { authorizer: policy(statement('iot:Connect')) })
+  const { verdict } = await diagnose({ ...given, topic: 'a/b', probePublish: true })
+  assert.match(verdict, /SUBSCRIBE to "a\/b": .*; .*PUBLISH to "a\/b": /)
+})
 
 test('a topic is subscribed to and nothing is published', async (t) => {
   const { local, given } = await start(t)
@@ -283,7 +310,17 @@ test('a public key tells whether the signature fits the token', async (t) => {
   const bad = await diagnose({ ...login, tokenSignature: signature, publicKey: other })
   assert.equal(stepOf(bad, 'signature').outcome, 'failed')
   // The stand-in's authorizer has the right key, and lets it in.
-  assert.match(bad.verdict, /accepted the connection, but the signature is not one of this token/)
+  assert.match(bad.verdict, /accepted the connection although the signature is not one of this token/)
+})
+
+test('a signature that does not fit explains a refused login, and no other failure', async () => {
+  const authorizer = signingAuthorizer('tok')
+  const publicKey = signingAuthorizer('tok').tokenSigningPublicKeys.first
+  const { token, signature } = authorizer.signedToken()
+  const login = { tokenKeyName: 'tok', tokenValue: token, tokenSignature: signature }
+  const diagnosis = await diagnose({ endpoint: 'nowhere.invalid', ...login, publicKey })
+  assert.equal(stepOf(diagnosis, 'signature').outcome, 'failed')
+  assert.equal(diagnosis.error.code, 'ERR_DNS')
 })
 
 test('a public key without a token has nothing to check', async (t) => {
@@ -369,6 +406,46 @@ test('an abort reaches the function credentials, and nothing is sent', async (t)
   assert.equal(local.events.length, 0)
 })
 
+test('an abort as the function credentials ends rejects, and nothing is sent', async (t) => {
+  const { local, given } = await start(t)
+  for (const credentials of [() => ({}), () => Promise.reject(new Error('none'))]) {
+    const controller = new AbortController()
+    const onStep = () => controller.abort()
+    const diagnosing = diagnose({
+      ...given,
+      password: undefined,
+      credentials,
+      onStep,
+      signal: controller.signal,
+    })
+    await assert.rejects(diagnosing, { name: 'AbortError' })
+  }
+  assert.equal(local.events.length, 0)
+})
+
+test('a worker that is terminated takes its diagnosis along', async (t) => {
+  const peer = await startPeer()
+  t.after(() => peer.close())
+  const worker = new Worker(
+    `const { workerData } = require('node:worker_threads')
+     require(workerData.client).diagnose(workerData.options)`,
+    {
+      eval: true,
+      workerData: {
+        client: fileURLToPath(new URL('../dist/client.js', import.meta.url)),
+        options: { ...peer.where, clientId: 'new', takeOver: true, topic: 'a/b' },
+      },
+    },
+  )
+  const link = await peer.accept()
+  await link.expect('connect')
+  link.send({ cmd: 'connack', reasonCode: 0, sessionPresent: false })
+  await link.expect('subscribe')
+  await worker.terminate()
+  await link.expect('unsubscribe')
+  await link.expect('disconnect')
+})
+
 test('an abort after CONNACK takes back what was begun', async (t) => {
   const peer = await startPeer()
   t.after(() => peer.close())
@@ -411,12 +488,28 @@ for (const [what, options, message] of [
   ['an unknown option', { endpoint: 'e', topics: 'a' }, /there is no option "topics"/],
   ['a topic of the wrong type', { endpoint: 'e', topic: 1 }, /^topic must be a string/],
   ['a filter that MQTT does not allow', { endpoint: 'e', topic: 'a/#/b' }, /a\/#\/b/],
-  ['a probe without a topic', { endpoint: 'e', probePublish: true }, /^probePublish needs a topic/],
+  [
+    'a probe without a topic',
+    { endpoint: 'e', probePublish: true },
+    /^probePublish needs the option `topic`/,
+  ],
   ['a probe with a wildcard', { endpoint: 'e', topic: 'a/+', probePublish: true }, /a\/\+/],
   ['a key that is none', { endpoint: 'e', publicKey: 'PEM' }, /^publicKey is no RSA public key/],
   [
     'a key that is secret',
     { endpoint: 'e', publicKey: createSecretKey(Buffer.alloc(32)) },
+    /^publicKey is no RSA/,
+  ],
+  [
+    'a private key in place of the public one',
+    {
+      endpoint: 'e',
+      publicKey: generateKeyPairSync('rsa', {
+        modulusLength: 2048,
+        publicKeyEncoding: { type: 'spki', format: 'pem' },
+        privateKeyEncoding: { type: 'pkcs8', format: 'pem' },
+      }).privateKey,
+    },
     /^publicKey is no RSA/,
   ],
 ]) {

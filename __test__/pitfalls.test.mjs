@@ -56,7 +56,13 @@ for (const [what, options, rule, named, first = false] of [
     'no-authorizer',
     /no authorizer was named/,
   ],
-  ['a wrong password', { password: 'wrong' }, 'not-authenticated', /isAuthenticated: false/, true],
+  [
+    'a wrong password',
+    { password: 'wrong', clientId: 'thermostat-7', takeOver: true },
+    'not-authenticated',
+    /isAuthenticated: false/,
+    true,
+  ],
   [
     'a policy without iot:Connect',
     { authorizerName: 'NoConnect' },
@@ -96,6 +102,12 @@ for (const [what, options, rule, named, first = false] of [
     'not-authenticated',
     /password is a JWT that becomes valid in/,
     true,
+  ],
+  [
+    'a wrong token key name',
+    { ...SIGNED, tokenKeyName: 'token', tokenSignature: signature },
+    'token-missing',
+    /tokenKeyName "token" is not the one that the authorizer has/,
   ],
   ['no ALPN', { tls: { ca: local.ca, alpnProtocols: [] } }, 'alpn-missing', /ALPN/, true],
   [

@@ -9,18 +9,25 @@ import { checkDiagnoseOptions, nativeOptions } from './options.js'
 import { onAbort } from './signals.js'
 import { conclude } from './verdict.js'
 
-export async function diagnose(options: api.DiagnoseOptions): Promise<api.Diagnosis> {
+/** Those under way: what nobody holds any more would end. */
+const running = new Set<NativeDiagnosis>()
+
+/** With `clientIdIsNobodys` the client id was made up, and there is no session to keep. */
+export async function diagnose(
+  options: api.DiagnoseOptions,
+  clientIdIsNobodys = false,
+): Promise<api.Diagnosis> {
   const { topic, takeOver, probePublish, publicKey, onStep, ...given } = checkDiagnoseOptions(options)
   const { credentials: source, signal } = given
   signal?.throwIfAborted()
   const key = publicKey === undefined ? undefined : readPublicKey(publicKey)
-  const clientIdGiven = given.clientId !== undefined && given.clientId !== ''
+  const isSomebodys = given.clientId !== undefined && given.clientId !== '' && !clientIdIsNobodys
   // A wrong option is told as one, before the app's function is asked.
   const walk = native.diagnose(nativeOptions(given), {
-    keepSession: clientIdGiven,
+    keepSession: isSomebodys,
     publish: probePublish === true,
     ...(topic !== undefined && { topic }),
-    ...(clientIdGiven && takeOver !== true && { skipConnect: SKIPPED }),
+    ...(isSomebodys && takeOver !== true && { skipConnect: SKIPPED }),
   })
   if ('code' in walk) throw new MqttError(walk)
 
@@ -30,6 +37,7 @@ export async function diagnose(options: api.DiagnoseOptions): Promise<api.Diagno
     if (onStep !== undefined) isolated(() => onStep(step))
   }
   const refusal = source && (await askCredentials(walk, source, signal, tell))
+  signal?.throwIfAborted()
   const { login } = walk
   const end = refusal === undefined ? await go(walk, key, signal, tell) : { error: refusal, refused: false }
   return conclude({ ...given, topic, clientId: walk.clientId, login }, { steps, ...end })
@@ -50,6 +58,7 @@ async function go(
 ): Promise<End> {
   const checked = key && checkSignature(walk.signedToken, key)
   let abort: (() => void) | undefined
+  running.add(walk)
   try {
     return await new Promise<End>((resolve, reject) => {
       const failure = walk.start(checked?.outcome === 'passed', (passage) => {
@@ -69,11 +78,12 @@ async function go(
     })
   } finally {
     if (abort !== undefined) signal?.removeEventListener('abort', abort)
+    running.delete(walk)
   }
 }
 
 const SKIPPED =
-  'a client id was given, and CONNECT would throw out whoever uses it now: allow that with takeOver, or leave clientId out if the policy allows any'
+  'a client id was given, and CONNECT would throw out whoever uses it now: allow that with takeOver, and mqttVersion as the device has it; or leave clientId out if the policy allows any'
 
 function stepOf(passage: NativePassage, error: MqttError | undefined): api.DiagnosisStep {
   const { name, tookMs, seen, skipped } = passage
@@ -133,8 +143,10 @@ async function askCredentials(
 function readPublicKey(key: string | Uint8Array | KeyObject): KeyObject {
   try {
     const isObject = typeof key === 'object' && 'type' in key
-    const read = isObject ? key : createPublicKey(typeof key === 'string' ? key : Buffer.from(key))
-    if (read.type === 'public' && read.asymmetricKeyType === 'rsa') return read
+    const text = isObject ? '' : Buffer.from(key as string).toString('latin1')
+    const read = isObject ? key : createPublicKey(text)
+    const isPublic = read.type === 'public' && !text.includes('PRIVATE KEY')
+    if (isPublic && read.asymmetricKeyType === 'rsa') return read
   } catch {
     // Told below, without OpenSSL's words.
   }

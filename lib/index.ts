@@ -1,7 +1,6 @@
 #!/usr/bin/env node
 // The command line: mirrors AWS's custom authorizer samples. `--help` tells all of it.
-import type { MqttError } from '../index.js'
-import { UsageError, asksFor, parseArguments } from './cli/arguments.js'
+import { UsageError, asksFor, asksForJson, parseArguments } from './cli/arguments.js'
 import { Interrupted } from './cli/interrupt.js'
 import { describeFailure } from './cli/report.js'
 import { logLevelOf, sampleOf, type Values } from './cli/settings.js'
@@ -34,10 +33,10 @@ async function main(argv: readonly string[]): Promise<number> {
       return error.exitCode
     }
     const isUsage = isAboutArguments(error)
-    if (isUsage && command === 'diagnose' && asksFor('json', argv)) {
-      const { refusedArguments } = require('./cli/diagnose.js') as typeof import('./cli/diagnose.js')
-      console.log(refusedArguments(error))
-      return 2
+    if (command === 'diagnose' && error instanceof Error && asksForJson(argv)) {
+      const { failureDocument } = require('./cli/diagnose.js') as typeof import('./cli/diagnose.js')
+      console.log(failureDocument(error))
+      return isUsage ? 2 : 1
     }
     console.error(describeFailure(error, sampleOf(given), told))
     if (isUsage) return 2
@@ -48,7 +47,7 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 /** Also the client's own refusal of one, such as an endpoint that is a URL. */
-function isAboutArguments(error: unknown): error is UsageError | MqttError {
+function isAboutArguments(error: unknown): boolean {
   return (
     error instanceof UsageError || (error instanceof Error && 'stage' in error && error.stage === 'options')
   )

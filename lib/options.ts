@@ -334,7 +334,7 @@ export function checkDiagnoseOptions(options: DiagnoseOptions): DiagnoseOptions 
   check(own, DIAGNOSE, '')
   if (options.probePublish === true && options.topic === undefined) {
     throw invalidOption(
-      'probePublish needs a topic',
+      'probePublish needs the option `topic`',
       'Subscribers and rules get the message: choose one where it does no harm.',
     )
   }

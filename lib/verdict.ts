@@ -25,32 +25,46 @@ export function conclude(subject: Subject, findings: Findings): api.Diagnosis {
   const { steps } = findings
   const signature = steps.find(({ name, outcome }) => name === 'signature' && outcome === 'failed')
   const accepted = steps.some(({ name, outcome }) => name === 'connack' && outcome === 'passed')
-  // A signature that does not fit explains a refusal that comes after it.
-  const error = (signature?.error as MqttError | undefined) ?? findings.error
+  const refused = isRefusal(subject, findings)
+  // A signature that does not fit explains the refusal of a login, and nothing else.
+  const first = refused && !accepted ? signature?.error : undefined
+  const error = (first ?? findings.error ?? signature?.error) as MqttError | undefined
+  const [verdict, next] =
+    error === undefined
+      ? [success(subject, steps), afterSuccess(steps)]
+      : error === signature?.error && accepted
+        ? [`${subject.endpoint} accepted the connection although ${error.message}.`, OTHER_KEY]
+        : [failure(error, steps), error.hint]
   return {
     ok: error === undefined,
-    verdict:
-      error === undefined
-        ? success(subject, steps)
-        : signature !== undefined && accepted
-          ? `${subject.endpoint} accepted the connection, but ${error.message}: the key given is not the authorizer's.`
-          : `${error.message}.`,
-    next: error === undefined ? afterSuccess(steps) : error.hint,
-    commands: isRefusal(findings) ? awsCommands(subject) : [],
+    verdict,
+    next,
+    commands: refused ? awsCommands(subject) : [],
     steps,
     warnings: subject.login.warnings,
     ...(error !== undefined && { error }),
   }
 }
 
+const OTHER_KEY =
+  'Either the authorizer does not check signatures (signingDisabled), or the key given is none of its tokenSigningPublicKeys: `aws iot describe-authorizer` shows both.'
+
+/** With both probes denied, both are named. */
+function failure(error: MqttError, steps: readonly api.DiagnosisStep[]): string {
+  const other = steps.find((step) => step.name === 'publish' && step.outcome === 'failed')?.error
+  const more = other === undefined || other.message === error.message ? '' : `; ${other.message}`
+  return `${error.message}${more}.`
+}
+
 /** The login or the policy, which only AWS's side can tell more of. */
-function isRefusal({ error, refused }: Findings): boolean {
+function isRefusal({ websocket }: Subject, { error, refused }: Findings): boolean {
   if (error === undefined) return false
   const { code, reasonCode, stage } = error
   if (code === 'ERR_NOT_AUTHORIZED' || code === 'ERR_CLOSED_BEFORE_CONNACK') return true
   if (code === 'ERR_SUSPECTED_POLICY' || code === 'ERR_SUBSCRIBE_REJECTED') return true
   if (code === 'ERR_PUBLISH_REJECTED' || reasonCode === 0x87) return true
-  return stage === 'websocket' && refused
+  const { credentialsIn = 'connect' } = websocket ?? {}
+  return stage === 'websocket' && refused && credentialsIn !== 'connect'
 }
 
 function success({ endpoint, topic }: Subject, steps: readonly api.DiagnosisStep[]): string {
@@ -82,10 +96,12 @@ function awsCommands(subject: Subject): string[] {
   const [, region] = /\.iot\.([a-z0-9-]+)\.(?:vpce\.)?amazonaws\./iu.exec(endpoint) ?? []
   const at = region === undefined ? '' : ` --region ${region}`
   const authorizerName = login.authorizerName || nameInside(login.username)
+  const isOfAws = region !== undefined
+  const named = authorizerName === undefined ? '"$AUTHORIZER"' : quoted(authorizerName)
   const describe =
-    authorizerName === undefined
+    authorizerName === undefined && isOfAws
       ? `aws iot describe-default-authorizer${at}`
-      : `aws iot describe-authorizer${at} --authorizer-name=${quoted(authorizerName)}`
+      : `aws iot describe-authorizer${at} --authorizer-name=${named}`
   const query = (member: string): string =>
     `$(${describe} --query authorizerDescription.${member} --output text)`
   const password = `"password":"'"$(printf %s "$DEVICE_PASSWORD" | openssl base64 -A)"'"`
@@ -96,18 +112,27 @@ function awsCommands(subject: Subject): string[] {
   ]
   const testInvoke = [
     `aws iot test-invoke-authorizer${at}`,
-    `--authorizer-name=${authorizerName === undefined ? '"$AUTHORIZER"' : quoted(authorizerName)}`,
+    `--authorizer-name=${named}`,
     ...(login.hasToken ? ['--token "$DEVICE_TOKEN" --token-signature "$DEVICE_SIGNATURE"'] : []),
     ...httpContext(subject),
     `--mqtt-context '{${context.join(',')}}'`,
   ]
   return [
+    // A domain of the customer's own has a default authorizer of its own.
+    ...(authorizerName === undefined && !isOfAws
+      ? [
+          'aws iot list-domain-configurations',
+          `AUTHORIZER=$(aws iot describe-domain-configuration --domain-configuration-name "$DOMAIN_CONFIGURATION" --query authorizerConfig.defaultAuthorizerName --output text)`,
+        ]
+      : []),
     describe,
-    ...(authorizerName === undefined ? [`AUTHORIZER=${query('authorizerName')}`] : []),
+    ...(authorizerName === undefined && isOfAws ? [`AUTHORIZER=${query('authorizerName')}`] : []),
     `FUNCTION=${query('authorizerFunctionArn')}`,
     `aws lambda get-policy${at} --function-name "$FUNCTION"`,
     testInvoke.join(' '),
-    `aws logs tail${at} --since 15m "/aws/lambda/\${FUNCTION##*:}"`,
+    // Without the version or alias that may stand behind it.
+    'FUNCTION="${FUNCTION##*:function:}"',
+    `aws logs tail${at} --since 15m "/aws/lambda/\${FUNCTION%%:*}"`,
     `aws logs tail${at} --since 15m --filter-pattern ${quoted(JSON.stringify(clientId))} AWSIotLogsV2`,
   ]
 }

@@ -88,7 +88,8 @@ pub fn prepare(
 }
 
 fn checked(options: NativeOptions, probes: NativeProbes) -> engine::Result<NativeDiagnosis> {
-    let options = ConnectOptions::try_from(options)?.validate()?;
+    let mut options = ConnectOptions::try_from(options)?.validate()?;
+    options.client_id_made_up = !probes.keep_session;
     let probes = Probes {
         skip_connect: probes.skip_connect,
         keep_session: probes.keep_session,
@@ -262,6 +263,13 @@ fn tell(report: &Report, passage: Passage) {
     };
     // An environment that is going away has nobody left to hear.
     let _status = report.call(passage, ThreadsafeFunctionCallMode::NonBlocking);
+}
+
+/// What nobody waits for any more, its environment gone, ends.
+impl Drop for NativeDiagnosis {
+    fn drop(&mut self) {
+        self.stop.notify_one();
+    }
 }
 
 /// No call leaves anything half done: what is borrowed is read or replaced as a whole.

@@ -62,6 +62,9 @@ impl Deadline {
                 Err(match stage {
                     Stage::Dns => failure.with_hint("The system's resolver does not answer: look at its servers, and whether a firewall swallows DNS."),
                     Stage::Proxy => failure.with_hint("The proxy does not answer, or cannot reach the endpoint itself: look at its host, port and log."),
+                    Stage::Tls => failure.with_hint("Something accepts connections there and does not speak TLS, or a firewall swallows what follows: check endpoint and port."),
+                    Stage::WebSocket => failure.with_hint("What is there speaks TLS and does not answer: check that endpoint and port are those of an IoT data endpoint."),
+                    Stage::Connack => failure.with_hint("The way is open and the login is not answered: an authorizer's Lambda that takes too long is the likeliest cause (IoT Core allows 5 s); then a server that is no MQTT broker."),
                     _ => failure,
                 })
             })

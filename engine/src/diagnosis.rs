@@ -54,7 +54,7 @@ impl Probes {
     /// What is going to be done, before it is.
     fn announce(&self) -> String {
         if self.skip_connect.is_some() {
-            return "CONNECT will not be sent, so the authorizer's Lambda does not run".to_owned();
+            return "CONNECT will not be sent, so the authorizer's Lambda will not run".to_owned();
         }
         let published = match &self.topic {
             Some(topic) if self.publish => format!(
@@ -64,7 +64,9 @@ impl Probes {
             ),
             _ => String::new(),
         };
-        format!("this will connect once, so the authorizer's Lambda runs once{published}")
+        format!(
+            "this will connect once, so the authorizer's Lambda will run once at the most{published}"
+        )
     }
 }
 
@@ -77,6 +79,8 @@ const LEAST_EXPIRY_SECONDS: u32 = 604_800;
 const WOULD_STAY: &str = "a session was there, and the subscription would stay in it or change one that it has: try it with a client id that has none";
 /// What a published probe says.
 const PROBE_PAYLOAD: &[u8] = br#"{"probe":"custom-authorizer-connect"}"#;
+/// The reason code that says that the policy does not allow it.
+const NOT_AUTHORIZED: u8 = 0x87;
 const SUBSCRIBE_ID: u16 = 1;
 const UNSUBSCRIBE_ID: u16 = 2;
 const PUBLISH_ID: u16 = 3;
@@ -144,13 +148,29 @@ async fn look(
     probed
 }
 
+/// What is asked of the server.
+struct Request {
+    what: String,
+    /// For an answer that says no.
+    refused: Code,
+    /// What the policy has to allow.
+    action: String,
+}
+
+impl Request {
+    fn missing(&self) -> String {
+        format!(
+            "The authorizer's policy does not seem to allow {}. Next likely: a topic below `$` that may not be used, or a limit that is exceeded.",
+            self.action
+        )
+    }
+}
+
 /// A connection that looks around.
 struct Visit<'a> {
     link: Link<Stream>,
     options: &'a Options,
     session_present: bool,
-    /// How long the server keeps the session after the connection.
-    session_expiry_seconds: u32,
 }
 
 impl<'a> Visit<'a> {
@@ -175,15 +195,25 @@ impl<'a> Visit<'a> {
             .await;
         let outcome = answer
             .and_then(|connack| check(&connack, options).map(|()| connack))
-            .map_err(|failure| alpn.explain(failure, login, options, SystemTime::now()));
+            .map_err(|failure| {
+                alpn.explain(failure, login, options, clock.elapsed(), SystemTime::now())
+            });
         let mut seen = vec![format!(
             "CONNECT as {:?} over {}, without a Will",
             options.client_id, options.version
         )];
         if let Ok(connack) = &outcome {
             seen.push(describe(connack, options.version));
-            if probes.keep_session && !connack.session_present && options.version == Version::V311 {
-                seen.push("a session was begun, which IoT Core keeps for an hour".to_owned());
+            if probes.keep_session && !connack.session_present {
+                seen.push(match options.version {
+                    Version::V311 => "a session was begun, which IoT Core keeps for an hour".to_owned(),
+                    Version::V5 => format!(
+                        "a session was begun, which ends with this; where the server closes first, it keeps it for {} s",
+                        connack
+                            .session_expiry
+                            .unwrap_or_else(|| expiry(options, probes))
+                    ),
+                });
             }
         }
         witness(Passage {
@@ -196,9 +226,6 @@ impl<'a> Visit<'a> {
             link,
             options,
             session_present: connack.session_present,
-            session_expiry_seconds: connack
-                .session_expiry
-                .unwrap_or_else(|| expiry(options, probes)),
         })
     }
 
@@ -206,17 +233,24 @@ impl<'a> Visit<'a> {
         let Some(topic) = &probes.topic else {
             return Ok(());
         };
-        let subscribed = self.probe_subscribe(topic, probes, witness).await;
+        let subscribed = self.probe_subscribe(topic, witness).await;
         // A server that has closed takes nothing more; one that has answered does.
         match subscribed {
-            Err(failure) if failure.code() != Code::SubscribeRejected => return Err(failure),
+            Err(failure) if failure.code() != Code::SubscribeRejected => {
+                if probes.publish {
+                    witness(Passage::skipped(
+                        "publish",
+                        "the connection was over by then",
+                    ));
+                }
+                return Err(failure);
+            }
             _ if !probes.publish => return subscribed,
             _ => {}
         }
         let clock = Instant::now();
         let published = self.publish(topic).await;
-        let mut seen = vec![format!("PUBLISH to {} with QoS 1", quoted(topic))];
-        seen.extend(self.left_behind(&published, probes));
+        let seen = vec![format!("PUBLISH to {} with QoS 1", quoted(topic))];
         witness(Passage {
             took: clock.elapsed(),
             failure: published.as_ref().err().cloned(),
@@ -225,20 +259,14 @@ impl<'a> Visit<'a> {
         subscribed.and(published)
     }
 
-    async fn probe_subscribe(
-        &mut self,
-        topic: &str,
-        probes: &Probes,
-        witness: &mut Witness<'_>,
-    ) -> Result<()> {
+    async fn probe_subscribe(&mut self, topic: &str, witness: &mut Witness<'_>) -> Result<()> {
         if self.session_present {
             witness(Passage::skipped("subscribe", WOULD_STAY));
             return Ok(());
         }
         let clock = Instant::now();
         let subscribed = self.subscribe(topic).await;
-        let mut seen = vec![format!("SUBSCRIBE to {}", quoted(topic))];
-        seen.extend(self.left_behind(&subscribed, probes));
+        let seen = vec![format!("SUBSCRIBE to {}", quoted(topic))];
         witness(Passage {
             took: clock.elapsed(),
             failure: subscribed.as_ref().err().cloned(),
@@ -247,95 +275,93 @@ impl<'a> Visit<'a> {
         subscribed
     }
 
-    /// A session that was begun here, where the server has closed before it could be ended. Over MQTT 3.1.1 it stays in
-    /// any case, and that was told.
-    fn left_behind(&self, outcome: &Result<()>, probes: &Probes) -> Option<String> {
-        let closed = matches!(outcome, Err(failure) if failure.code() == Code::SuspectedPolicy);
-        let begun = probes.keep_session && !self.session_present;
-        (closed && begun && self.options.version == Version::V5).then(|| {
-            format!(
-                "the session that was begun could not be ended; the server keeps it for {} s",
-                self.session_expiry_seconds
-            )
-        })
-    }
-
     async fn subscribe(&mut self, filter: &str) -> Result<()> {
-        let version = self.options.version;
         let mut packet = BytesMut::new();
-        encode_subscribe(version, SUBSCRIBE_ID, &[(filter, 1)], &mut packet);
-        let what = format!("SUBSCRIBE to {}", quoted(filter));
-        let (code, words) = self
-            .ask(&packet, &what, |inbound| match inbound {
-                Inbound::SubAck(ack) if ack.packet_id == SUBSCRIBE_ID => {
-                    Some((ack.codes.first().copied().unwrap_or(0x80), ack.string))
-                }
-                _ => None,
-            })
-            .await?;
-        if code < 0x80 {
-            return Ok(());
-        }
-        let message = format!(
-            "the server refused {what}: {} (0x{code:02x})",
-            reason_name(code)
+        encode_subscribe(
+            self.options.version,
+            SUBSCRIBE_ID,
+            &[(filter, 1)],
+            &mut packet,
         );
-        let failure = Failure::new(Code::SubscribeRejected, Stage::Operation, message);
-        Err(failure.with_reason(code, words))
+        let request = Request {
+            what: format!("SUBSCRIBE to {}", quoted(filter)),
+            refused: Code::SubscribeRejected,
+            action: format!("iot:Subscribe on topicfilter/{filter}"),
+        };
+        self.ask(&packet, &request, |inbound| match inbound {
+            Inbound::SubAck(ack) if ack.packet_id == SUBSCRIBE_ID => {
+                Some((ack.codes.first().copied().unwrap_or(0x80), ack.string))
+            }
+            _ => None,
+        })
+        .await
     }
 
     async fn publish(&mut self, topic: &str) -> Result<()> {
-        let version = self.options.version;
         let mut packet = BytesMut::new();
-        OutboundPublish::new(version, topic, PROBE_PAYLOAD, 1, false).write(
+        OutboundPublish::new(self.options.version, topic, PROBE_PAYLOAD, 1, false).write(
             PUBLISH_ID,
             false,
             &mut packet,
         );
-        let what = format!("PUBLISH to {}", quoted(topic));
-        let reason = self
-            .ask(&packet, &what, |inbound| match inbound {
-                Inbound::PubAck(ack) if ack.packet_id == PUBLISH_ID => Some(ack.reason),
-                _ => None,
-            })
-            .await?;
-        if reason.code < 0x80 {
-            return Ok(());
-        }
-        let code = reason.code;
-        let message = format!(
-            "the server refused {what}: {} (0x{code:02x})",
-            reason_name(code)
-        );
-        let failure = Failure::new(Code::PublishRejected, Stage::Operation, message);
-        Err(failure.with_reason(code, reason.string))
+        let request = Request {
+            what: format!("PUBLISH to {}", quoted(topic)),
+            refused: Code::PublishRejected,
+            action: format!("iot:Publish on topic/{topic}"),
+        };
+        self.ask(&packet, &request, |inbound| match inbound {
+            Inbound::PubAck(ack) if ack.packet_id == PUBLISH_ID => {
+                Some((ack.reason.code, ack.reason.string))
+            }
+            _ => None,
+        })
+        .await
     }
 
-    /// Sends a request and waits for its answer. IoT Core denies without one, by closing.
-    async fn ask<T>(
+    /// Sends a request and waits for reason code and words of its answer. IoT Core denies without one, by closing.
+    async fn ask(
         &mut self,
         packet: &[u8],
-        what: &str,
-        take: impl FnMut(Inbound<'_>) -> Option<T>,
-    ) -> Result<T> {
+        request: &Request,
+        take: impl FnMut(Inbound<'_>) -> Option<(u8, Option<String>)>,
+    ) -> Result<()> {
         let peer = self.options.peer();
+        let Request { what, .. } = request;
         let asking = self.link.ask(packet, self.options, take);
-        match timeout(PROBE_PATIENCE, asking).await {
+        let failure = match timeout(PROBE_PATIENCE, asking).await {
+            Ok(Ok((code, _))) if code < 0x80 => return Ok(()),
+            Ok(Ok((code, words))) => {
+                let name = reason_name(code);
+                let message = format!("{peer} refused {what}: {name} (0x{code:02x})");
+                let failure = Failure::new(request.refused, Stage::Operation, message);
+                return Err(match code {
+                    0x80 | NOT_AUTHORIZED => failure.with_hint(request.missing()),
+                    _ => failure,
+                }
+                .with_reason(code, words));
+            }
             Err(_) => {
                 let seconds = PROBE_PATIENCE.as_secs();
                 let message = format!("{peer} did not answer {what} within {seconds} s");
-                Err(Failure::new(Code::AckTimeout, Stage::Operation, message))
+                return Err(Failure::new(Code::AckTimeout, Stage::Operation, message));
             }
-            Ok(Err(failure)) if failure.code() == Code::ConnectionLost => {
-                let message = format!("{peer} closed the connection in answer to {what}");
-                Err(Failure::new(
-                    Code::SuspectedPolicy,
-                    Stage::Operation,
-                    message,
-                ))
-            }
-            Ok(answer) => answer,
+            Ok(Err(failure)) => failure,
+        };
+        let is_policy = match failure.code() {
+            Code::ConnectionLost => true,
+            Code::ServerDisconnect => failure.reason_code() == Some(NOT_AUTHORIZED),
+            _ => false,
+        };
+        if !is_policy {
+            return Err(failure);
         }
+        let message = format!("{peer} closed the connection in answer to {what}");
+        let suspected = Failure::new(Code::SuspectedPolicy, Stage::Operation, message)
+            .with_hint(request.missing());
+        Err(match failure.reason_code() {
+            Some(code) => suspected.with_reason(code, failure.reason_string().map(str::to_owned)),
+            None => suspected,
+        })
     }
 
     /// Leaves nothing behind that was not there before.

@@ -258,7 +258,7 @@ codes! {
         "A signed authorizer needs all three: tokenKeyName, tokenValue, and tokenSignature (or tokenSigningKey). An unsigned one needs none of them, or tokenKeyName and tokenValue in the user name.";
     /// The function `credentials` failed, gave nothing usable or took too long.
     Credentials = "ERR_CREDENTIALS", true,
-        "Look at the cause: it comes from the app's own `credentials` function. It is asked again before the next attempt; an error with `retryable: false` ends the connection.";
+        "Look at the message and the cause: it is the app's own function `credentials`. It is asked again before each attempt; an error with `retryable: false` ends the connection.";
     /// The endpoint's name did not resolve.
     Dns = "ERR_DNS", true,
         "Check the endpoint for a typing error: `aws iot describe-endpoint --endpoint-type iot:Data-ATS` prints it. Then check that this machine has a working resolver and network.";
@@ -281,10 +281,10 @@ codes! {
         "A custom authorizer over MQTT needs port 443 and ALPN `mqtt`. Check that the port is 443, that the endpoint is an IoT data endpoint (its name holds `-ats`), and that no proxy that inspects TLS stands between.";
     /// The WebSocket was not opened, or its protocol was broken.
     WebSocket = "ERR_WEBSOCKET", true,
-        "IoT Core opens it at wss://<endpoint>/mqtt on port 443. 403 and 401: the authorizer or the signature refused the login, or the endpoint is not an IoT data endpoint. 404: check websocket.path. 200, 301 and 502: a proxy or web server answers in its place.";
+        "IoT Core opens it at wss://<endpoint>/mqtt on port 443. 404: check websocket.path. 200, 301 and 502: a proxy or web server answers in its place.";
     /// The way to CONNACK took longer than `connectTimeoutMs`.
     ConnectTimeout = "ERR_CONNECT_TIMEOUT", true,
-        "A firewall that swallows packets is the likeliest cause (where there is a proxy, set the option `proxy`); then an authorizer Lambda that takes too long (IoT Core allows 5 s). Raise connectTimeoutMs only on slow networks.";
+        "A firewall that swallows packets is the likeliest cause; where there is a proxy, set the option `proxy`. Raise connectTimeoutMs only on slow networks.";
     /// The server refused the login.
     NotAuthorized = "ERR_NOT_AUTHORIZED", true, LOGIN_REFUSED;
     /// The server closed the connection after CONNECT and before CONNACK.

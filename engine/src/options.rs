@@ -90,6 +90,8 @@ pub struct Options {
     /// What is legal and unlikely to work.
     pub warnings: Vec<String>,
     pub client_id: String,
+    /// None was given.
+    pub client_id_made_up: bool,
     pub version: Version,
     /// What is logged in with where the host is not asked.
     pub login: Arc<Login>,
@@ -185,6 +187,11 @@ impl Options {
         Authority(&self.host, self.port)
     }
 
+    /// What is wrong with the port, where that is known.
+    pub fn wrong_port(&self) -> Option<String> {
+        lint::other_port(&self.host, self.port)
+    }
+
     /// The endpoint for messages about what happens behind the proxy, where there is one.
     pub fn peer(&self) -> String {
         match &self.proxy {
@@ -210,6 +217,7 @@ impl ConnectOptions {
         let port = integer("port", self.port, 1..=65_535, 443)? as u16;
         let own_id = self.client_id.as_deref();
         warnings.extend(lint::warnings(&self.endpoint, port, own_id));
+        let client_id_made_up = own_id.is_none_or(str::is_empty);
         let client_id = client_id(self.client_id, clean_session, &limits)?;
         let login = if self.asks_credentials {
             check_completed(&self.credentials)?;
@@ -236,6 +244,7 @@ impl ConnectOptions {
             warnings,
             port,
             client_id,
+            client_id_made_up,
             version,
             login: Arc::new(login),
             credentials: self.credentials,

@@ -14,9 +14,14 @@ export class UsageError extends Error {
 export type Arguments = ReadonlyMap<Flag, string>
 
 /** Whether this switch stands anywhere, however wrong the rest may be. */
-export function asksFor(name: 'help' | 'version' | 'json', argv: readonly string[]): boolean {
+export function asksFor(name: 'help' | 'version', argv: readonly string[]): boolean {
   const { short } = FLAGS.find((flag) => flag.name === name)!
   return argv.some((word) => word === `--${name}` || (short !== undefined && word === `-${short}`))
+}
+
+/** The same for `--json`, which takes a value too. */
+export function asksForJson(argv: readonly string[]): boolean {
+  return argv.some((word, at) => word === '--json=true' || (word === '--json' && argv[at + 1] !== 'false'))
 }
 
 /**
@@ -70,9 +75,12 @@ interface FlagWord {
 function readFlag(word: string, at: number): FlagWord {
   const [, dashes = '', name = '', attached] = /^(--?)([^=]+)(?:=(.*))?$/su.exec(word) ?? []
   if (dashes === '' || name.startsWith('-')) {
+    const isCommand = /^diagn/iu.test(word)
     throw new UsageError(
       `Argument ${at + 1} is not a flag.`,
-      'Every value follows its flag; one that holds spaces needs quotes.',
+      isCommand
+        ? 'The word diagnose is written so, and comes first.'
+        : 'Every value follows its flag; one that holds spaces needs quotes.',
     )
   }
   const flag = dashes === '--' ? findLong(name) : findShort(name[0]!)

@@ -2,11 +2,10 @@ import type { DiagnoseOptions, Diagnosis, DiagnosisStep, MqttError } from '../..
 import { readFileSync } from 'node:fs'
 import { UsageError, type Arguments } from './arguments.js'
 import type { Meaning, Sample } from './flags.js'
+import { watchInterrupts } from './interrupt.js'
 import { describeWarning, hintLines, oneLine, withFlagNames } from './report.js'
 import { readSecrets } from './secrets.js'
 import { endpointOf, settingsFrom } from './settings.js'
-
-type Client = Pick<typeof import('../../index.js'), 'diagnose'>
 
 /** Runs `diagnose` and prints what it sees: as it goes for people, at the end for machines. Resolves with the exit code. */
 export async function diagnoseCommand(given: Arguments): Promise<number> {
@@ -16,9 +15,19 @@ export async function diagnoseCommand(given: Arguments): Promise<number> {
     for (const [flag, value] of given) if (flag.meaning === meaning && value !== '') return value
     return undefined
   }
-  const { options, sample } = settingsFrom(values)
-  // The samples' random client id is nobody's: no session is in danger, and none to be kept.
-  const { clientId: _clientId, cleanSession: _cleanSession, ...anonymous } = options
+  // Here the topic is a probe's, and selects none of the samples.
+  const { options, sample } = settingsFrom(
+    new Map([...values].filter(([{ meaning }]) => meaning !== 'topic')),
+  )
+  if (text('takeOver') === 'true' && text('clientId') === undefined) {
+    throw new UsageError('--take_over needs --client_id.', 'It allows to throw out whoever uses that id now.')
+  }
+  if (text('probePublish') === 'true' && text('topic') === undefined) {
+    throw new UsageError(
+      '--probe_publish needs --topic.',
+      'Subscribers and rules get the message: choose one where it does no harm.',
+    )
+  }
   if (text('takeOver') === 'true' && text('mqttVersion') === undefined) {
     throw new UsageError(
       '--take_over needs --mqtt_version.',
@@ -28,25 +37,40 @@ export async function diagnoseCommand(given: Arguments): Promise<number> {
   const json = text('json') === 'true'
   const topic = text('topic')
   const publicKey = text('publicKey')
+  const interrupt = watchInterrupts()
   const diagnosis: DiagnoseOptions = {
-    ...(text('clientId') === undefined ? anonymous : options),
+    ...options,
+    signal: interrupt.signal,
     takeOver: text('takeOver') === 'true',
     probePublish: text('probePublish') === 'true',
     ...(topic !== undefined && { topic }),
     ...(publicKey !== undefined && { publicKey: readKey(publicKey) }),
     ...(!json && { onStep: (step) => print(describeStep(step, sample)) }),
   }
-  const client = require('../client.js') as Client
-  const result = await client.diagnose(diagnosis)
+  const { diagnose } = require('../diagnose.js') as typeof import('../diagnose.js')
+  let result: Diagnosis
+  try {
+    // The samples' random client id is nobody's: no session is in danger.
+    result = await diagnose(diagnosis, text('clientId') === undefined)
+  } finally {
+    interrupt.release()
+  }
   print(json ? document(result) : describeOutcome(result, sample))
   return result.ok ? 0 : 1
 }
 
-/** What `--json` prints where the arguments are wrong. */
-export function refusedArguments(given: UsageError | MqttError): string {
-  const { message, hint } = given
-  const code = 'code' in given ? given.code : 'ERR_INVALID_OPTION'
-  const error = { code, stage: 'options', message, hint, retryable: false }
+/** What `--json` prints where there is no diagnosis: for wrong arguments, say. */
+export function failureDocument(given: Error): string {
+  const {
+    message,
+    hint = '',
+    code: ownCode,
+    stage: ownStage,
+  } = given as Error & Partial<Omit<MqttError, 'name'>>
+  const usage = given instanceof UsageError
+  const code = ownCode ?? (usage ? 'ERR_INVALID_OPTION' : 'ERR_INTERNAL')
+  const stage = ownStage ?? (usage ? 'options' : 'operation')
+  const error = { code, stage, message, hint, retryable: false }
   return document({ ok: false, verdict: message, next: hint, commands: [], steps: [], warnings: [], error })
 }
 
@@ -75,7 +99,8 @@ function describeOutcome({ verdict, next, commands, warnings }: Diagnosis, sampl
   if (commands.length > 0) {
     lines.push(
       '',
-      "To find out more on AWS's side (test-invoke-authorizer checks neither ALPN, SNI nor iot:Connect):",
+      "To find out more on AWS's side (test-invoke-authorizer checks neither ALPN, SNI nor iot:Connect),",
+      'with what was given in variables, $DEVICE_PASSWORD and the like:',
       ...commands.map((command) => `  ${oneLine(command)}`),
     )
   }

@@ -19,7 +19,7 @@ export function helpText(): string {
     ),
     paragraph(
       '`custom-authorizer-connect diagnose` takes the same flags, goes the way of a connection once, says at which ' +
-        'step it fails and why, and exits with 0 or 1. Nothing secret is in what it prints.',
+        'step it fails and why, and exits with 0 or 1.',
     ),
     ...groups,
     paragraph(

@@ -4,6 +4,8 @@ import { flagFor, type Meaning, type Sample } from './flags.js'
 import { wrap } from './wrap.js'
 
 const WIDTH = 100
+/** What stands before the rest of an item in a list. */
+const ITEM = ' '.repeat(5)
 
 /** A run that failed although no call did. */
 export class RunError extends Error {
@@ -105,7 +107,7 @@ const TRANSPORT = /\btransport: '(tls|websocket)'/gu
 
 /** Option names, with the colon before their value; those that are words too, where they stand as an option. */
 const OPTION_NAME =
-  /"(?:[^"\\]|\\.)*"|\b(tls\.ca(?:File)?(?: or tls\.caFile)?|authorizerName|token(?:KeyName|Value|Signature)|clientId|mqttVersion|takeOver|probePublish|publicKey)\b(?:: (?=\d))?|^(endpoint|port|username|password|topic)(?= (?:must|takes|is|with)\b)|(?:the option `?|(?<=\bSet ))(port|username|password|proxy)\b`?|\b(username): (?=')/gu
+  /"(?:[^"\\]|\\.)*"|\b(tls\.ca(?:File)?(?: or tls\.caFile)?|authorizerName|token(?:KeyName|Value|Signature)|clientId|mqttVersion|takeOver|probePublish|publicKey)\b(?:: (?=\d))?|(?<=^|: |; )(endpoint|port|username|password|topic)(?= (?:must|takes|is|with)\b)|(?:the option `?|(?<=\bSet ))(port|username|password|proxy)\b`?|\b(username): (?=')/gu
 
 /** What stands in double quotes is a value, and stays as it is. */
 export function withFlagNames(text: string, sample: Sample): string {
@@ -119,15 +121,17 @@ export function withFlagNames(text: string, sample: Sample): string {
   })
 }
 
-/** Lines of a width that can be read; what a hint counts up gets a line an item. */
+/** Lines of a width that can be read; what a hint counts up gets a line an item, and hangs below its number. */
 export function hintLines(hint: string): string[] {
   return hint.split('\n').flatMap((line) => {
     const [, lead, items, rest] = /^(.*?:) ((?:[^;]+; ){2,}[^;]*?\.) (.+)$/su.exec(line) ?? []
     if (lead === undefined) return wrap(oneLine(line), WIDTH)
-    const numbered = items!
-      .slice(0, -1)
-      .split('; ')
-      .map((item, at) => `  ${at + 1}. ${item}`)
-    return [lead, ...numbered, rest!].flatMap((part) => wrap(oneLine(part), WIDTH))
+    const numbered = items!.slice(0, -1).split('; ').flatMap(itemLines)
+    return wrap(oneLine(lead), WIDTH).concat(numbered, wrap(oneLine(rest!), WIDTH))
   })
+}
+
+function itemLines(item: string, index: number): string[] {
+  const lines = wrap(oneLine(item), WIDTH - ITEM.length)
+  return lines.map((line, at) => (at === 0 ? `  ${index + 1}. ` : ITEM) + line)
 }

@@ -1,6 +1,6 @@
 //! Why a server may refuse a login: IoT Core says nothing of it, and some of it is known here.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use super::{Credentials, Jwt, WebSocket, given, user_name};
 use crate::limits::quoted;
@@ -12,6 +12,8 @@ pub struct Known {
     authorizer: Option<String>,
     /// `None`: no token that is signed.
     signed: Option<Signed>,
+    /// With a token that is signed.
+    token_key: Option<String>,
     jwts: Vec<Jwt>,
 }
 
@@ -28,12 +30,23 @@ enum Signed {
 /// What a login was sent with.
 pub struct Circumstances<'a> {
     pub client_id: &'a str,
+    /// The client id was made up here, since none was given.
+    pub client_id_made_up: bool,
     pub host: &'a str,
+    /// What is wrong with the port.
+    pub wrong_port: Option<String>,
+    /// TLS sent no server name, since the endpoint is an address.
+    pub lacks_server_name: bool,
     /// TLS has agreed on no protocol, where IoT Core wants `mqtt`.
     pub lacks_alpn: bool,
     /// A client certificate was given, which IoT Core takes beside an authorizer only where a domain says so.
     pub has_certificate: bool,
+    /// How long the answer took.
+    pub waited: Duration,
 }
+
+/// IoT Core gives a Lambda 5 s. An answer that took about as long is one about time.
+const LAMBDA_TIME: Duration = Duration::from_millis(4_900);
 
 impl Known {
     pub(super) fn of(credentials: &Credentials, websocket: Option<&WebSocket>) -> Self {
@@ -77,6 +90,7 @@ impl Known {
             authorizer: given(&credentials.authorizer_name)
                 .map(str::to_owned)
                 .or_else(|| carried(user_name::AUTHORIZER_NAME)),
+            token_key: signed.and(given(&credentials.token_key_name).map(str::to_owned)),
             signed,
             jwts: jwts.collect(),
         }
@@ -106,17 +120,36 @@ impl Known {
 
     fn reasons(&self, sent: &Circumstances<'_>, now: SystemTime) -> Vec<String> {
         let mut reasons: Vec<String> = self.trouble(now).collect();
+        reasons.extend(sent.wrong_port.clone());
+        if sent.lacks_server_name {
+            reasons.push("the endpoint is an address, so TLS sent no server name (SNI), by which IoT Core knows the account: give the endpoint's name, or set tls.serverName".to_owned());
+        }
         if sent.lacks_alpn {
             reasons.push("the protocol `mqtt` was not agreed on (ALPN), by which IoT Core takes a custom authorizer on port 443".to_owned());
         }
         if sent.has_certificate {
             reasons.push("tls.cert is given, and IoT Core takes a client certificate beside an authorizer only on a domain with CUSTOM_AUTH_X509".to_owned());
         }
-        reasons.push("the authorizer answered isAuthenticated: false".to_owned());
-        reasons.push(format!(
-            "its policy does not allow iot:Connect for the client id {}",
-            quoted(sent.client_id)
-        ));
+        let slow = sent.waited >= LAMBDA_TIME;
+        if slow {
+            reasons.push(format!(
+                "the Lambda took longer than the 5 s that IoT Core gives it: the answer came after {:.1} s",
+                sent.waited.as_secs_f64()
+            ));
+        }
+        let denied = "the authorizer answered isAuthenticated: false".to_owned();
+        let id = quoted(sent.client_id);
+        if sent.client_id_made_up {
+            reasons.push(format!(
+                "the policy does not allow iot:Connect for the client id {id}, which was made up here: set clientId to the device's own"
+            ));
+            reasons.push(denied);
+        } else {
+            reasons.push(denied);
+            reasons.push(format!(
+                "its policy does not allow iot:Connect for the client id {id}"
+            ));
+        }
         match self.signed {
             None | Some(Signed::Verified) => {}
             Some(Signed::Elsewhere) => reasons.push(
@@ -127,6 +160,12 @@ impl Known {
                 "the authorizer's public key is not the one of tokenSigningKey, by which the token was signed here"
                     .to_owned(),
             ),
+        }
+        if let Some(key) = &self.token_key {
+            reasons.push(format!(
+                "tokenKeyName {} is not the one that the authorizer has",
+                quoted(key)
+            ));
         }
         reasons.push(match &self.authorizer {
             Some(name) => format!(
@@ -140,7 +179,11 @@ impl Known {
             reasons.push("the authorizer takes signed tokens only (signingDisabled is not set), and none was sent".to_owned());
         }
         reasons.push("IoT Core may not invoke the Lambda (aws lambda add-permission)".to_owned());
-        reasons.push("the Lambda failed, took over 5 s or gave an invalid answer".to_owned());
+        reasons.push(if slow {
+            "the Lambda failed or gave an invalid answer".to_owned()
+        } else {
+            "the Lambda failed, took over 5 s or gave an invalid answer".to_owned()
+        });
         reasons
     }
 }
@@ -155,6 +198,10 @@ mod tests {
 
     const SENT: Circumstances<'static> = Circumstances {
         client_id: "thermostat-7",
+        client_id_made_up: false,
+        wrong_port: None,
+        lacks_server_name: false,
+        waited: Duration::ZERO,
         host: "abc-ats.iot.eu-west-1.amazonaws.com",
         lacks_alpn: false,
         has_certificate: false,
@@ -320,6 +367,7 @@ mod tests {
         known.signature_is_verified();
         let reasons = known.reasons(&SENT, now()).join("; ");
         assert!(!reasons.contains("sign"), "{reasons}");
+        assert!(reasons.contains("tokenKeyName \"tok\" is not the one"));
     }
 
     #[test]
@@ -334,6 +382,43 @@ mod tests {
         let trouble: Vec<String> = known.trouble(now()).collect();
         assert!(trouble[0].starts_with("a parameter of websocket.path is a JWT that expired"));
         assert!(trouble[1].starts_with("a value of websocket.headers is a JWT that expired"));
+    }
+
+    #[test]
+    fn what_is_certain_comes_first() {
+        for (sent, expected) in [
+            (
+                Circumstances {
+                    wrong_port: Some("port is 8883".to_owned()),
+                    ..SENT
+                },
+                "port is 8883",
+            ),
+            (
+                Circumstances {
+                    lacks_server_name: true,
+                    ..SENT
+                },
+                "the endpoint is an address",
+            ),
+            (
+                Circumstances {
+                    waited: Duration::from_millis(5_012),
+                    ..SENT
+                },
+                "the Lambda took longer than the 5 s that IoT Core gives it: the answer came after 5.0 s",
+            ),
+            (
+                Circumstances {
+                    client_id_made_up: true,
+                    ..SENT
+                },
+                "the policy does not allow iot:Connect for the client id \"thermostat-7\", which was made up here",
+            ),
+        ] {
+            let reasons = known(|_| {}).reasons(&sent, now());
+            assert!(reasons[0].starts_with(expected), "{reasons:?}");
+        }
     }
 
     #[test]

@@ -32,7 +32,7 @@ impl Options {
             "credentials() did not answer within {} ms",
             self.credentials_timeout.as_millis()
         );
-        Failure::new(Code::Credentials, Stage::Credentials, message)
+        Failure::new(Code::Credentials, Stage::Credentials, message).with_hint("The app's own function `credentials` has not answered: look at what it waits for, or raise credentialsTimeoutMs.")
     }
 }
 

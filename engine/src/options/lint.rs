@@ -26,7 +26,7 @@ pub(super) fn warnings(endpoint: &str, port: u16, client_id: Option<&str>) -> Ve
     .collect()
 }
 
-fn other_port(endpoint: &str, port: u16) -> Option<String> {
+pub(super) fn other_port(endpoint: &str, port: u16) -> Option<String> {
     (port != 443 && is_default_endpoint(endpoint)).then(|| {
         format!(
             "port is {port}, and IoT Core's own endpoints run custom authorizers on 443 only; leave it out"

@@ -257,6 +257,13 @@ pub fn is_default_endpoint(host: &str) -> bool {
         && (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
 }
 
+impl Tls {
+    /// TLS has names for servers, and none for addresses (RFC 6066, section 3).
+    pub fn sends_no_server_name(&self) -> bool {
+        matches!(self.server_name, ServerName::IpAddress(_))
+    }
+}
+
 /// The host name, checked for what people paste in its place.
 pub(super) fn server_name(option: &str, given: &str) -> Result<ServerName<'static>> {
     let wanted = format!(

@@ -1,6 +1,9 @@
 //! What an attempt to connect says when the server does not accept it.
 
-use std::{borrow::Cow, time::SystemTime};
+use std::{
+    borrow::Cow,
+    time::{Duration, SystemTime},
+};
 
 use crate::{
     authorizer::{Carrier, Circumstances, Login},
@@ -13,6 +16,9 @@ use crate::{
 
 /// Of a DISCONNECT in place of CONNACK.
 const NOT_AUTHORIZED: u8 = 0x87;
+
+/// A refusal of the request for a WebSocket, where the login was to come in CONNECT.
+const NO_LOGIN_YET: &str = "It is not the login, which comes only in CONNECT: a firewall, proxy or web server answers in the endpoint's place, or the endpoint is no IoT data endpoint (its name holds `-ats`).";
 
 /// What TLS has agreed on as to the protocol inside it.
 pub(crate) struct Alpn {
@@ -36,12 +42,13 @@ impl Alpn {
         }
     }
 
-    /// Why CONNECT was not accepted, as far as it can be known here.
+    /// Why CONNECT was not accepted, as far as it can be known here; `waited` is how long the answer took.
     pub(crate) fn explain(
         &self,
         failure: Failure,
         login: &Login,
         options: &Options,
+        waited: Duration,
         now: SystemTime,
     ) -> Failure {
         let lead = match failure.code() {
@@ -53,12 +60,11 @@ impl Alpn {
             _ => return failure,
         };
         let sent = Circumstances {
-            client_id: &options.client_id,
-            host: &options.host,
             lacks_alpn: options.websocket.is_none()
                 && (options.port == 443 || !offers_mqtt(options))
                 && self.protocol.as_deref().map(str::as_bytes) != Some(ALPN_MQTT),
-            has_certificate: options.tls.profile.identity.is_some(),
+            waited,
+            ..circumstances(options)
         };
         failure.with_hint(format!("{lead}{}", login.known.hint(&sent, now)))
     }
@@ -96,20 +102,30 @@ pub(crate) fn explain_road(
     now: SystemTime,
 ) -> Failure {
     let carrier = options.websocket.as_ref().map(|given| given.credentials_in);
-    let carried = matches!(carrier, Some(Carrier::Query | Carrier::Headers));
-    if failure.code() != Code::WebSocket || !failure.is_refusal() || !carried {
+    if failure.code() != Code::WebSocket || !failure.is_refusal() {
         return failure;
     }
-    let sent = Circumstances {
-        client_id: &options.client_id,
-        host: &options.host,
-        lacks_alpn: false,
-        has_certificate: options.tls.profile.identity.is_some(),
-    };
+    if !matches!(carrier, Some(Carrier::Query | Carrier::Headers)) {
+        return failure.with_hint(NO_LOGIN_YET);
+    }
     failure.with_hint(format!(
         "The login in the request was refused, or the endpoint is no IoT data endpoint. {}",
-        login.known.hint(&sent, now)
+        login.known.hint(&circumstances(options), now)
     ))
+}
+
+/// What a login is sent with, before anything is known of the connection.
+fn circumstances(options: &Options) -> Circumstances<'_> {
+    Circumstances {
+        client_id: &options.client_id,
+        client_id_made_up: options.client_id_made_up,
+        host: &options.host,
+        wrong_port: options.wrong_port(),
+        lacks_server_name: options.tls.sends_no_server_name(),
+        lacks_alpn: false,
+        has_certificate: options.tls.profile.identity.is_some(),
+        waited: Duration::ZERO,
+    }
 }
 
 fn offers_mqtt(options: &Options) -> bool {

@@ -260,7 +260,10 @@ impl<'a, E: Events> Life<'a, E> {
         }
         let mut connack = answered
             .and_then(|connack| check(&connack, &options).map(|()| connack))
-            .map_err(|failure| alpn.explain(failure, &login, &options, SystemTime::now()))?;
+            .map_err(|failure| {
+                let waited = self.connected_at.map_or(Duration::ZERO, |at| at.elapsed());
+                alpn.explain(failure, &login, &options, waited, SystemTime::now())
+            })?;
         connack.reason_string.take_if(|words| {
             let secrets = login.secrets();
             secrets.iter().any(|secret| repeats(words, secret))

@@ -98,7 +98,7 @@ impl Transport {
             };
             let reached = deadline.within(Stage::Proxy, reaching).await;
             let seen = vec![format!(
-                "{proxy} resolves the endpoint's name and connects to it"
+                "{proxy} is to resolve the endpoint's name and connect to it"
             )];
             return tell(witness, "proxy", clock, seen, reached);
         }
@@ -161,9 +161,11 @@ impl Transport {
         match (first, last) {
             (Some((mut tcp, address, took)), _) => {
                 if clock.elapsed() - took > FRESH {
-                    let (address, at) = ([address], self.options.peer());
-                    let renewed = dial::connect(&address, sockets, &at);
-                    tcp = deadline.within(Stage::Tcp, renewed).await?;
+                    let clock = Instant::now();
+                    let (one, at) = ([address], self.options.peer());
+                    let renewing = deadline.within(Stage::Tcp, dial::connect(&one, sockets, &at));
+                    let seen = vec![format!("{address} once more, for what comes next")];
+                    tcp = tell(witness, "tcp", clock, seen, renewing.await)?;
                 }
                 sockets.set(&tcp);
                 Ok(Either::Left(tcp))
@@ -185,7 +187,11 @@ impl Transport {
             let config = self.endpoint_tls().await?;
             Ok(tls::handshake(config, tls.server_name.clone(), socket).await)
         };
-        let name = format!("server name (SNI) {}", tls.server_name.to_str());
+        let name = if tls.sends_no_server_name() {
+            "no server name (SNI): the endpoint is an address".to_owned()
+        } else {
+            format!("server name (SNI) {}", tls.server_name.to_str())
+        };
         match deadline.within(Stage::Tls, shaking).await {
             Err(failure) => tell(witness, "tls", clock, vec![name], Err(failure)),
             Ok(Err(error)) => {
@@ -219,7 +225,8 @@ fn report_alpn(stream: &tls::TlsStream<Socket>, options: &Options, witness: &mut
     let offered = &options.tls.profile.alpn_protocols;
     let selected = stream.get_ref().1.alpn_protocol();
     let names = |protocols: &[Vec<u8>]| match protocols {
-        [] => "nothing, as WebSocket wants it".to_owned(),
+        [] if options.websocket.is_some() => "nothing, as WebSocket wants it".to_owned(),
+        [] => "nothing".to_owned(),
         protocols => protocols
             .iter()
             .map(|name| String::from_utf8_lossy(name))
