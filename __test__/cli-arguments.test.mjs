@@ -132,8 +132,8 @@ test('-v stays the verbosity', () => {
   assert.equal(settingsFrom(given).sample, 'connect')
 })
 
-test('fatal logs errors, since there is no level above them', () => {
-  assert.equal(logLevelOf(parseArguments(['-v', 'fatal'])), 'error')
+test('fatal logs nothing, since a fatal failure is reported in any case', () => {
+  assert.equal(logLevelOf(parseArguments(['-v', 'fatal'])), 'none')
 })
 
 test('a value may follow in every form that yargs took', () => {

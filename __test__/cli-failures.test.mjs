@@ -121,7 +121,7 @@ test('wrong arguments look like any other invalid option', () => {
 
 test('a log record is one line, and what came from elsewhere cannot steer the terminal', () => {
   assert.equal(
-    describeRecord({ level: 'info', time: 0, message: 'a\nb\u001b[2J', clientId: 'me' }),
+    describeRecord({ level: 'info', time: 0, message: 'a\nb\u001b[2J', clientId: 'me' }, 'connect'),
     '1970-01-01T00:00:00.000Z info a\\nb\\u001b[2J',
   )
 })

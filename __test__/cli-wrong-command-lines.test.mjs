@@ -125,7 +125,8 @@ test('a wrong authorizer name: exit code 1, and the list of what may be the reas
     `ERR_CLOSED_BEFORE_CONNACK (connack): localhost:${port} closed the connection after CONNECT, without an answer
 This is how IoT Core refuses a login without a word. In order of likelihood:
   1. the authorizer answered isAuthenticated: false
-  2. its policy does not allow iot:Connect for the client id "thermostat-7"
+  2. its policy does not allow iot:Connect for the client id "thermostat-7", or no session that is
+     kept (iot:ConnectAttributes, PersistentConnect)
   3. the authorizer name "Flete" is wrong or the authorizer is INACTIVE
   4. the authorizer takes signed tokens only (signingDisabled is not set), and none was sent
   5. IoT Core may not invoke the Lambda (aws lambda add-permission)

@@ -34,9 +34,9 @@ for (const status of ['401 Unauthorized', '403 Forbidden']) {
   })
 }
 
-test('the hint of a refused login names the authorizer', async (t) => {
+test('a request without a login that is refused: the hint says that it is something else', async (t) => {
   const error = await refusal(t, http('403 Forbidden'))
-  assert.match(error.hint, /authorizer/i)
+  assert.match(error.hint, /^It is not the login, which comes in CONNECT only/)
 })
 
 for (const credentialsIn of ['query', 'headers']) {

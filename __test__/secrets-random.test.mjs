@@ -86,9 +86,9 @@ for (const transport of ['tls', 'websocket']) {
         const link = await at.accept()
         const { username } = await link.expect('connect')
         const said = pick([
-          secrets.password,
-          secrets.tokenValue,
-          inQuery,
+          pick(forms(secrets.password)),
+          pick(forms(secrets.tokenValue)),
+          pick(forms(inQuery)),
           username ?? '',
           JSON.stringify(secrets),
         ])
@@ -127,3 +127,42 @@ for (const transport of ['tls', 'websocket']) {
     }
   })
 }
+
+test('random secrets that a server repeats in any packet reach no result, error or log', async () => {
+  for (let number = 0; number < CASES; number++) {
+    const password = randomSecret()
+    const texts = []
+    const said = () => ({ properties: { reasonString: `refused: ${pick(forms(password))}` } })
+    const { connection, link } = await peer.connect({
+      username: 'me',
+      password,
+      reconnect: false,
+      logLevel: 'trace',
+      logger: (record) => texts.push(shown(record)),
+    })
+    const outcome = (operation) => operation.then(shown, shown).then((text) => texts.push(text))
+    for (const reasonCode of [0x10, 0x87]) {
+      const published = outcome(connection.publish('t', 'p', { qos: 1 }))
+      const { messageId } = await link.expect('publish')
+      link.send({ cmd: 'puback', messageId, reasonCode, ...said() })
+      await published
+    }
+    for (const code of [1, 0x87]) {
+      const subscribing = connection.subscribe('f')
+      const subscribed = outcome(subscribing)
+      const { messageId } = await link.expect('subscribe')
+      link.send({ cmd: 'suback', messageId, granted: [code], ...said() })
+      await subscribed
+      if (code === 1) texts.push((await subscribing).reasonString ?? '')
+    }
+    const unsubscribed = outcome(connection.unsubscribe('f'))
+    const { messageId } = await link.expect('unsubscribe')
+    link.send({ cmd: 'unsuback', messageId, granted: [0], ...said() })
+    await unsubscribed
+    link.send({ cmd: 'disconnect', reasonCode: 0x97, ...said() })
+    texts.push(shown(await connection.closed))
+    const all = texts.join('\n')
+    assert.match(all, /0x97/)
+    for (const form of forms(password)) assert.ok(!all.includes(form), `${form} of ${password} in ${all}`)
+  }
+})

@@ -90,6 +90,7 @@ pub fn prepare(
 fn checked(options: NativeOptions, probes: NativeProbes) -> engine::Result<NativeDiagnosis> {
     let mut options = ConnectOptions::try_from(options)?.validate()?;
     options.client_id_made_up = !probes.keep_session;
+    options.will = None;
     let probes = Probes {
         skip_connect: probes.skip_connect,
         keep_session: probes.keep_session,

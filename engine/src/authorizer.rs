@@ -17,6 +17,7 @@ use crate::{
     secrets::is_secret,
     wire::Version,
 };
+use description::looks_secret;
 use encoding::{encode_key, encode_url, encode_value, normalise_signature};
 pub use jwt::Jwt;
 pub use refusal::{Circumstances, Known};
@@ -81,7 +82,10 @@ impl Login {
 
     /// What nobody gets to read.
     pub fn secrets(&self) -> Vec<String> {
-        let mut secrets: Vec<String> = user_name::values(self.user_name.as_deref().unwrap_or(""))
+        let user_name = self.user_name.as_deref().unwrap_or_default();
+        let base = user_name.split('?').next().unwrap_or_default();
+        let mut secrets: Vec<String> = user_name::values(user_name)
+            .chain(looks_secret(base).then(|| base.to_owned()))
             .chain(self.upgrade.iter().flat_map(Upgrade::secrets))
             .collect();
         let password = self.password.as_deref().map(String::from_utf8_lossy);

@@ -63,6 +63,12 @@ impl Failure {
         self.edit(|detail| detail.message = format!("{peer}: {}", detail.message))
     }
 
+    /// The same, with more to its message.
+    #[must_use]
+    pub fn adding(self, more: &str) -> Self {
+        self.edit(|detail| detail.message.push_str(more))
+    }
+
     /// Replaces the hint of the code by one that fits this case better.
     #[must_use]
     pub fn with_hint(self, hint: impl Into<Cow<'static, str>>) -> Self {

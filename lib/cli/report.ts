@@ -26,6 +26,7 @@ interface Failure {
   stage?: unknown
   message: string
   hint?: unknown
+  cause?: unknown
   reasonString?: unknown
   warnings?: unknown
 }
@@ -49,6 +50,8 @@ export function describeFailure(
   if (typeof failure.reasonString === 'string' && failure.reasonString !== '') {
     lines.push(`The server says: ${oneLine(failure.reasonString)}`)
   }
+  const cause = causeOf(failure)
+  if (cause !== '') lines.push(`Cause: ${oneLine(cause)}`)
   if (typeof failure.hint === 'string' && failure.hint !== '') {
     lines.push(...hintLines(words(failure.hint)))
   }
@@ -59,13 +62,20 @@ export function describeFailure(
   return lines.join('\n')
 }
 
+/** What the system or the network said, where that is a sentence of its own, or the hint speaks of it. */
+function causeOf({ message, hint, cause }: Failure): string {
+  if (!(cause instanceof Error) || message.includes(cause.message)) return ''
+  return cause.message.includes(' ') || /\bcause\b/iu.test(String(hint)) ? cause.message : ''
+}
+
 /** Something suspicious in what was given. */
 export function describeWarning(warning: string, sample: Sample): string {
   return `Warning: ${oneLine(withFlagNames(warning, sample))}`
 }
 
-export function describeRecord(record: LogRecord): string {
-  return `${new Date(record.time).toISOString()} ${record.level} ${oneLine(record.message)}`
+export function describeRecord(record: LogRecord, sample: Sample): string {
+  const message = record.level === 'warn' ? withFlagNames(record.message, sample) : record.message
+  return `${new Date(record.time).toISOString()} ${record.level} ${oneLine(message)}`
 }
 
 /** Text from elsewhere on one line, unable to steer a terminal. */
@@ -101,7 +111,7 @@ const OPTION_FLAGS: Readonly<Record<string, Meaning>> = {
 
 /** What the command line has no flag for is not worth a sentence. */
 const WITHOUT_FLAG =
-  / \(or tokenSigningKey\)| 404: check websocket\.path\.| [^.]*\b(?:connectTimeoutMs|keepAliveSeconds)\b[^.]*\.$/gu
+  / \(or tokenSigningKey\)| tls\.ca takes the text\.| 404: check websocket\.path\.| [^.]*\b(?:connectTimeoutMs|keepAliveSeconds)\b[^.]*\.$/gu
 
 const TRANSPORT = /\btransport: '(tls|websocket)'/gu
 

@@ -48,7 +48,8 @@ function logging(
 ): Pick<ConnectOptions, 'logLevel' | 'logger'> {
   const logger = (record: LogRecord) => {
     if (record.level === 'warn') told.add(record.message)
-    const line = logLevel === 'none' ? describeWarning(record.message, sample) : describeRecord(record)
+    const line =
+      logLevel === 'none' ? describeWarning(record.message, sample) : describeRecord(record, sample)
     process.stderr.write(`${line}\n`)
   }
   return { logLevel, logger }

@@ -97,10 +97,10 @@ export function endpointOf(values: Values): string {
   return endpoint
 }
 
-/** `fatal` has no level of its own here: such a failure is reported in any case. */
+/** A fatal failure is reported in any case. */
 export function logLevelOf(values: Values): LogLevel {
   const verbosity = valueOf(values, 'verbosity') as LogLevel | 'fatal' | undefined
-  return verbosity === 'fatal' ? 'error' : (verbosity ?? 'none')
+  return verbosity === 'fatal' ? 'none' : (verbosity ?? 'none')
 }
 
 /** The text of a flag whose meaning has one name only. */

@@ -152,7 +152,7 @@ fn key_of(item: &str) -> Option<&str> {
 }
 
 /// Whether a text that should be none may be a secret: long, or made like a key, or with parameters that lost their `?`.
-fn looks_secret(text: &str) -> bool {
+pub(super) fn looks_secret(text: &str) -> bool {
     let mut runs = text.split(|letter: char| !letter.is_ascii_alphanumeric());
     let like_a_key = runs.any(|run| {
         run.len() >= KEY_RUN

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Credentials, Jwt, WebSocket, given, user_name};
+use super::{Credentials, Jwt, WebSocket, description::looks_secret, given, user_name};
 use crate::limits::quoted;
 
 /// What is known of a login as to its refusal, none of it a secret.
@@ -32,7 +32,13 @@ pub struct Circumstances<'a> {
     pub client_id: &'a str,
     /// The client id was made up here, since none was given.
     pub client_id_made_up: bool,
+    /// The session is to outlive the connection.
+    pub keeps_session: bool,
+    /// The topic of the will, and whether it is retained.
+    pub will: Option<(&'a str, bool)>,
     pub host: &'a str,
+    /// What looked wrong in the login before it was sent.
+    pub warnings: &'a [String],
     /// What is wrong with the port.
     pub wrong_port: Option<String>,
     /// TLS sent no server name, since the endpoint is an address.
@@ -120,7 +126,9 @@ impl Known {
 
     fn reasons(&self, sent: &Circumstances<'_>, now: SystemTime) -> Vec<String> {
         let mut reasons: Vec<String> = self.trouble(now).collect();
-        reasons.extend(sent.wrong_port.clone());
+        let suspicious = sent.warnings.iter().chain(&sent.wrong_port);
+        // A semicolon separates the items.
+        reasons.extend(suspicious.map(|warning| warning.replace(';', ",")));
         if sent.lacks_server_name {
             reasons.push("the endpoint is an address, so TLS sent no server name (SNI), by which IoT Core knows the account: give the endpoint's name, or set tls.serverName".to_owned());
         }
@@ -146,8 +154,24 @@ impl Known {
             reasons.push(denied);
         } else {
             reasons.push(denied);
+            let session = if sent.keeps_session {
+                ", or no session that is kept (iot:ConnectAttributes, PersistentConnect)"
+            } else {
+                ""
+            };
             reasons.push(format!(
-                "its policy does not allow iot:Connect for the client id {id}"
+                "its policy does not allow iot:Connect for the client id {id}{session}"
+            ));
+        }
+        if let Some((topic, retain)) = sent.will {
+            let action = if retain {
+                "iot:Publish and iot:RetainPublish"
+            } else {
+                "iot:Publish"
+            };
+            reasons.push(format!(
+                "its policy does not allow {action} on the topic of the will, {}",
+                quoted(topic)
             ));
         }
         match self.signed {
@@ -162,9 +186,14 @@ impl Known {
             ),
         }
         if let Some(key) = &self.token_key {
+            // What the token was taken for may be a secret.
+            let key = if looks_secret(key) {
+                String::new()
+            } else {
+                format!("{} ", quoted(key))
+            };
             reasons.push(format!(
-                "tokenKeyName {} is not the one that the authorizer has",
-                quoted(key)
+                "tokenKeyName {key}is not the one that the authorizer has"
             ));
         }
         reasons.push(match &self.authorizer {
@@ -199,6 +228,9 @@ mod tests {
     const SENT: Circumstances<'static> = Circumstances {
         client_id: "thermostat-7",
         client_id_made_up: false,
+        keeps_session: false,
+        will: None,
+        warnings: &[],
         wrong_port: None,
         lacks_server_name: false,
         waited: Duration::ZERO,
@@ -385,6 +417,46 @@ mod tests {
     }
 
     #[test]
+    fn a_will_has_to_be_allowed_too() {
+        for (retain, action) in [
+            (false, "iot:Publish on"),
+            (true, "iot:Publish and iot:RetainPublish on"),
+        ] {
+            let sent = Circumstances {
+                will: Some(("lwt/7", retain)),
+                ..SENT
+            };
+            let reasons = known(|_| {}).reasons(&sent, now());
+            let expected =
+                format!("its policy does not allow {action} the topic of the will, \"lwt/7\"");
+            assert_eq!(reasons[2], expected);
+        }
+    }
+
+    #[test]
+    fn a_session_that_is_kept_has_to_be_allowed_too() {
+        let sent = Circumstances {
+            keeps_session: true,
+            ..SENT
+        };
+        let reasons = known(|_| {}).reasons(&sent, now());
+        assert!(reasons[1].contains("PersistentConnect"), "{reasons:?}");
+    }
+
+    #[test]
+    fn a_token_that_was_given_for_its_key_is_not_quoted() {
+        let known = known(|credentials| {
+            credentials.token_key_name =
+                text("eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJ0In0.c2lnbmVkLWJ5LW1l");
+            credentials.token_value = text("tok");
+            credentials.token_signature = text("AAAA");
+        });
+        let reasons = reasons(&known).join("; ");
+        assert!(reasons.contains("tokenKeyName is not the one"), "{reasons}");
+        assert!(!reasons.contains("eyJ"), "{reasons}");
+    }
+
+    #[test]
     fn what_is_certain_comes_first() {
         for (sent, expected) in [
             (
@@ -393,6 +465,13 @@ mod tests {
                     ..SENT
                 },
                 "port is 8883",
+            ),
+            (
+                Circumstances {
+                    warnings: &["authorizerName ends with white space; leave it out".to_owned()],
+                    ..SENT
+                },
+                "authorizerName ends with white space, leave it out",
             ),
             (
                 Circumstances {

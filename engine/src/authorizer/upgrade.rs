@@ -1,3 +1,5 @@
+use base64::{Engine, prelude::BASE64_STANDARD};
+
 use super::{
     encoding::normalise_signature,
     user_name::{self, Parameter},
@@ -102,15 +104,20 @@ impl Upgrade {
         Ok(upgrade)
     }
 
-    /// What nobody gets to read: the values of the query, and of headers that may carry a secret.
+    /// What nobody gets to read: the values of the query, what stands beyond the first part of the path, and headers that
+    /// may carry a secret.
     pub fn secrets(&self) -> Vec<String> {
         let of_headers = self
             .headers
             .iter()
             .filter(|(name, _)| !is_plain(name))
-            .map(|(_, value)| value.clone());
+            .flat_map(|(_, value)| [Some(value.clone()), login_in(value)])
+            .flatten();
+        let path = self.target.split('?').next().unwrap_or_default();
+        let of_path = path.split('/').skip(2).map(str::to_owned);
         user_name::values(&self.target)
             .chain(of_headers)
+            .chain(of_path)
             .filter(|value| is_secret(value))
             .collect()
     }
@@ -159,6 +166,15 @@ fn is_plain(name: &str) -> bool {
     ]
     .iter()
     .any(|plain| plain.eq_ignore_ascii_case(name))
+}
+
+/// User name and password of Basic authentication (RFC 7617).
+fn login_in(header: &str) -> Option<String> {
+    let (scheme, login) = header.split_once(' ')?;
+    let bytes = BASE64_STANDARD.decode(login.trim()).ok()?;
+    scheme
+        .eq_ignore_ascii_case("basic")
+        .then(|| String::from_utf8_lossy(&bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -200,6 +200,12 @@ impl TlsOptions {
             read_authorities("tls.ca", pem, &mut certificates)?;
         }
         if let Some(path) = &self.ca_file {
+            if path.contains("-----BEGIN") || path.contains('\n') {
+                return Err(Failure::option(
+                    "tls.caFile holds PEM text in place of the path of a file",
+                )
+                .with_hint("Give the path. tls.ca takes the text."));
+            }
             let pem = fs::read(path).map_err(|error| {
                 Failure::option(format!("tls.caFile {path:?} cannot be read: {error}")).with_hint(
                     "A path that does not begin at the root begins where the process was started.",

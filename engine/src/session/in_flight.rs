@@ -95,6 +95,14 @@ impl InFlight {
         self.outstanding
     }
 
+    /// The first of it.
+    pub(super) fn oldest_outstanding(&self) -> Option<&Unacknowledged> {
+        let outstanding = self.entries.values().filter(|entry| entry.outstanding);
+        outstanding
+            .min_by_key(|entry| entry.written)
+            .map(|entry| &entry.what)
+    }
+
     /// QoS 1 publishes that count against Receive Maximum.
     pub(super) fn publishes(&self) -> usize {
         self.publishes

@@ -1,11 +1,13 @@
 //! How a session goes from one link to the next.
 
+use std::sync::Arc;
+
 use bytes::BytesMut;
 use tokio::time::Instant;
 
 use super::{
     Expiry, Granted, Session, aliases, in_flight::Unacknowledged, keep_alive::KeepAlive,
-    operation::Operation, suspicion::Suspect,
+    operation::Operation, request::Kind, suspicion::Suspect,
 };
 use crate::{
     authorizer::Login,
@@ -21,7 +23,8 @@ const REOPENED: usize = 32;
 
 impl Session {
     /// The CONNECT of a new link.
-    pub fn connect(&self, login: &Login) -> Result<BytesMut> {
+    pub fn connect(&mut self, login: &Arc<Login>) -> Result<BytesMut> {
+        self.login = Some(login.clone());
         let options = &self.options;
         let mut out = BytesMut::new();
         encode_connect(
@@ -155,6 +158,31 @@ impl Session {
         self.lost(&over, false, now, events);
     }
 
+    /// What the server owes an answer, the oldest of it: the packet, and what a policy has to allow for it.
+    pub fn unanswered(&self) -> Option<(String, String)> {
+        match self.in_flight.oldest_outstanding()? {
+            Unacknowledged::Publish(publish) => {
+                let topic = publish.packet.topic();
+                let retained = if publish.packet.retain() {
+                    " and iot:RetainPublish"
+                } else {
+                    ""
+                };
+                Some((
+                    format!("PUBLISH to {}", quoted(topic)),
+                    format!("iot:Publish{retained} on topic/{topic}"),
+                ))
+            }
+            Unacknowledged::Request { token, .. } => {
+                let request = self.requests.get(token)?;
+                let filter = request.filter(0);
+                (request.kind() == Kind::Subscribe).then(|| of_subscribe(filter))
+            }
+            Unacknowledged::Restore(filters) => filters.first().map(|filter| of_subscribe(filter)),
+            Unacknowledged::Abandoned { .. } => None,
+        }
+    }
+
     /// The link that was to follow a renewal does not come at once.
     pub fn interrupted(&mut self, events: &mut impl Events) {
         self.renewing = false;
@@ -246,6 +274,13 @@ impl Session {
             events.subscription_lost(id, failure);
         }
     }
+}
+
+fn of_subscribe(filter: &str) -> (String, String) {
+    (
+        format!("SUBSCRIBE to {}", quoted(filter)),
+        format!("iot:Subscribe on topicfilter/{filter}"),
+    )
 }
 
 /// What may be blamed for a close.

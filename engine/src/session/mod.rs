@@ -127,6 +127,8 @@ pub struct Session {
     options: Arc<Options>,
     shared: Arc<Shared>,
     counters: Counters,
+    /// Of the latest link.
+    login: Option<Arc<Login>>,
     /// Whether there is a link behind its CONNACK.
     online: bool,
     /// Whether there is none for the moment because it is renewed.
@@ -185,6 +187,7 @@ impl Session {
         let now = Instant::now();
         Self {
             counters: Counters::default(),
+            login: None,
             online: false,
             renewing: false,
             established: false,

@@ -1,16 +1,18 @@
 //! What a session does with what the server sends.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use tokio::time::Instant;
 
 use super::{Flow, Session, Token, in_flight::Unacknowledged, request::Kind};
 use crate::{
+    authorizer::Login,
     error::{Code, Failure, Result, Stage},
     events::{Events, Message},
     limits::quoted,
     options::Level,
-    reason::reason_name,
+    reason::{disconnect_hint, reason_name},
+    secrets::repeats,
     shared::Number,
     wire::{Ack, Inbound, Publish, Reason, SubAck, Version},
 };
@@ -125,9 +127,10 @@ impl Session {
         };
         let packet = &publish.packet;
         self.shared.budget.release(packet.len());
-        let Reason { code, string } = &ack.reason;
+        let code = &ack.reason.code;
+        let string = self.words(ack.reason.string.as_deref());
         if *code < 0x80 {
-            events.published(publish.token, ack.packet_id, *code, string.as_deref());
+            events.published(publish.token, ack.packet_id, *code, string);
             return;
         }
         let message = format!(
@@ -136,7 +139,19 @@ impl Session {
             reason_name(*code)
         );
         let failure = Failure::new(Code::PublishRejected, Stage::Operation, message);
-        events.failed(publish.token, &failure.with_reason(*code, string.clone()));
+        events.failed(
+            publish.token,
+            &failure.with_reason(*code, string.map(str::to_owned)),
+        );
+    }
+
+    /// The words of the server, unless they repeat a secret.
+    fn words<'a>(&self, said: Option<&'a str>) -> Option<&'a str> {
+        let secrets = |login: &Arc<Login>| login.secrets();
+        said.filter(|said| {
+            let secrets = self.login.as_ref().map(secrets).unwrap_or_default();
+            !secrets.iter().any(|secret| repeats(said, secret))
+        })
     }
 
     /// The answer to a SUBSCRIBE or UNSUBSCRIBE.
@@ -165,6 +180,10 @@ impl Session {
                 kind.answer()
             )));
         }
+        let ack = &SubAck {
+            string: self.words(ack.string.as_deref()).map(str::to_owned),
+            ..*ack
+        };
         match self.in_flight.remove(ack.packet_id) {
             Some(Unacknowledged::Request { token, first, .. }) => {
                 self.answer_request(token, first..first + count, ack, events);
@@ -243,9 +262,14 @@ pub fn server_disconnect(reason: Reason) -> Failure {
     } else {
         Code::ServerDisconnect
     };
-    let message = format!(
-        "the server ended the connection: {} (0x{code:02x})",
-        reason_name(code)
-    );
-    Failure::new(kind, Stage::Session, message).with_reason(code, string)
+    let name = match code {
+        0 => "normal disconnection",
+        code => reason_name(code),
+    };
+    let message = format!("the server ended the connection: {name} (0x{code:02x})");
+    let failure = Failure::new(kind, Stage::Session, message).with_reason(code, string);
+    match disconnect_hint(code) {
+        Some(hint) if kind == Code::ServerDisconnect => failure.with_hint(hint),
+        _ => failure,
+    }
 }

@@ -6,10 +6,10 @@ use std::{
 };
 
 use crate::{
-    authorizer::{Carrier, Circumstances, Login},
+    authorizer::{Carrier, Circumstances, Login, WebSocket},
     error::{Code, Failure, Result, Stage},
     options::{ALPN_MQTT, Options, is_default_endpoint},
-    reason::{reason_name, return_code_name},
+    reason::{reason_name, refusal_hint, return_code_name},
     transport::{self, Stream, is_foreign},
     wire::ConnAck,
 };
@@ -18,7 +18,7 @@ use crate::{
 const NOT_AUTHORIZED: u8 = 0x87;
 
 /// A refusal of the request for a WebSocket, where the login was to come in CONNECT.
-const NO_LOGIN_YET: &str = "It is not the login, which comes only in CONNECT: a firewall, proxy or web server answers in the endpoint's place, or the endpoint is no IoT data endpoint (its name holds `-ats`).";
+const NO_LOGIN_YET: &str = "It is not the login, which comes in CONNECT only: a firewall, proxy or web server answers in the endpoint's place, or the endpoint is no IoT data endpoint (its name holds `-ats`).";
 
 /// What TLS has agreed on as to the protocol inside it.
 pub(crate) struct Alpn {
@@ -64,7 +64,7 @@ impl Alpn {
                 && (options.port == 443 || !offers_mqtt(options))
                 && self.protocol.as_deref().map(str::as_bytes) != Some(ALPN_MQTT),
             waited,
-            ..circumstances(options)
+            ..circumstances(options, login)
         };
         failure.with_hint(format!("{lead}{}", login.known.hint(&sent, now)))
     }
@@ -101,25 +101,35 @@ pub(crate) fn explain_road(
     options: &Options,
     now: SystemTime,
 ) -> Failure {
-    let carrier = options.websocket.as_ref().map(|given| given.credentials_in);
+    let carries = |request: &WebSocket| {
+        request.credentials_in != Carrier::Connect
+            || request.path.contains('?')
+            || !request.headers.is_empty()
+    };
     if failure.code() != Code::WebSocket || !failure.is_refusal() {
         return failure;
     }
-    if !matches!(carrier, Some(Carrier::Query | Carrier::Headers)) {
+    if !options.websocket.as_ref().is_some_and(carries) {
         return failure.with_hint(NO_LOGIN_YET);
     }
     failure.with_hint(format!(
         "The login in the request was refused, or the endpoint is no IoT data endpoint. {}",
-        login.known.hint(&circumstances(options), now)
+        login.known.hint(&circumstances(options, login), now)
     ))
 }
 
 /// What a login is sent with, before anything is known of the connection.
-fn circumstances(options: &Options) -> Circumstances<'_> {
+fn circumstances<'a>(options: &'a Options, login: &'a Login) -> Circumstances<'a> {
     Circumstances {
         client_id: &options.client_id,
         client_id_made_up: options.client_id_made_up,
+        keeps_session: !options.clean_session,
+        will: options
+            .will
+            .as_ref()
+            .map(|will| (&*will.topic, will.retain)),
         host: &options.host,
+        warnings: &login.warnings,
         wrong_port: options.wrong_port(),
         lacks_server_name: options.tls.sends_no_server_name(),
         lacks_alpn: false,
@@ -161,6 +171,10 @@ pub(crate) fn check(connack: &ConnAck, options: &Options) -> Result<()> {
             format!("0x{code:02x}")
         }
     );
-    Err(Failure::new(kind, Stage::Connack, message)
-        .with_reason(code, connack.reason_string.clone()))
+    let failure = Failure::new(kind, Stage::Connack, message)
+        .with_reason(code, connack.reason_string.clone());
+    Err(match refusal_hint(code) {
+        Some(hint) if !login => failure.with_hint(hint),
+        _ => failure,
+    })
 }

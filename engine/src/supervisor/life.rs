@@ -174,9 +174,12 @@ impl<'a, E: Events> Life<'a, E> {
             }
             End::Failed(_) if self.session.is_disconnecting() => Followed::Ended(End::Disconnected),
             End::Failed(failure) => {
-                let failure = self.completed(failure);
+                let mut failure = self.completed(failure);
                 let lived = now - since;
                 let silent = silent && failure.code() == Code::ConnectionLost;
+                if silent && let Some((packet, action)) = self.session.unanswered() {
+                    failure = denied(failure, &packet, &action);
+                }
                 // MQTT 5 has a reason code for what 3.1.1 leaves to be guessed.
                 // What is cut with an operation on its way is rather cut for that.
                 let silent = silent
@@ -406,4 +409,13 @@ impl From<Failure> for Stop {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
+}
+
+/// A close in answer to something: IoT Core denies so.
+fn denied(failure: Failure, packet: &str, action: &str) -> Failure {
+    failure
+        .adding(&format!(" while {packet} was unanswered"))
+        .with_hint(format!(
+            "IoT Core closes the connection for what the authorizer's policy does not allow: here that would be {action}. Next likely: a topic below `$` that may not be used, a limit that is exceeded, or another connection with the same client id."
+        ))
 }

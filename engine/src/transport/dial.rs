@@ -172,7 +172,11 @@ fn failure(peer: &str, refusals: &[Refusal]) -> Failure {
         causes.push(format!("and {} more", refusals.len() - NAMED));
     }
     let message = format!("no TCP connection to {peer}: {}", causes.join("; "));
-    Failure::new(Code::Tcp, Stage::Tcp, message)
+    let failure = Failure::new(Code::Tcp, Stage::Tcp, message);
+    match refusals.first() {
+        Some((_, error)) => failure.with_cause(error),
+        None => failure,
+    }
 }
 
 #[cfg(test)]

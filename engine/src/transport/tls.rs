@@ -120,13 +120,20 @@ pub(super) fn failure(error: &io::Error, at: &str, host: &str, offered: &[Vec<u8
             | AlertDescription::CertificateRevoked
             | AlertDescription::CertificateExpired
             | AlertDescription::CertificateUnknown
-            | AlertDescription::UnknownCA,
+            | AlertDescription::UnknownCA
+            | AlertDescription::HandshakeFailure,
         )) => alert(error, at).unwrap_or_else(|| other(error, at)),
         _ => other(error, at),
     }
 }
 
 fn other(error: &io::Error, at: &str) -> Failure {
+    if let Some(TlsError::InvalidMessage(_)) = tls_error(error) {
+        let message = format!("{at} does not speak TLS on this port");
+        return Failure::new(Code::Tls, Stage::Tls, message)
+            .with_hint("Check the port: 443 for IoT Core, and the TLS port of another broker, mostly 8883. Port 1883 is one without TLS.")
+            .with_cause(error);
+    }
     let message = format!("the TLS handshake with {at} failed: {error}");
     Failure::new(Code::Tls, Stage::Tls, message).with_cause(error)
 }

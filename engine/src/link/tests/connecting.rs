@@ -86,7 +86,7 @@ async fn a_refusal_that_comes_before_connect_has_left_is_read() {
     let options = crate::testing::options(|_| {});
     let shared = std::sync::Arc::new(crate::shared::Shared::new(options.queue));
     let options = std::sync::Arc::new(options);
-    let session = crate::session::Session::new(options.clone(), shared);
+    let mut session = crate::session::Session::new(options.clone(), shared);
     let mut link = super::super::Link::new(near, &options);
     let connect = session.connect(&options.login).unwrap();
     let connack = link.connect(&connect, &options).await.unwrap();

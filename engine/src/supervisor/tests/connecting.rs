@@ -130,7 +130,11 @@ async fn a_certificate_for_another_name() {
     })
     .await;
     assert_failure(&failure, Code::TlsCertificate, Stage::Tls);
-    assert!(failure.message().contains("is for another name"));
+    assert!(
+        failure
+            .message()
+            .contains("is for other.example, and not for")
+    );
 }
 
 #[tokio::test]

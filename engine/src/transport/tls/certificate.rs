@@ -21,6 +21,8 @@ use crate::{
 
 /// A name beyond this is cut.
 const MAX_NAME_CHARS: usize = 200;
+/// Names of a certificate that a message holds.
+const MOST_NAMES: usize = 3;
 
 /// rustls's own verifier, whose refusal names the issuer.
 #[derive(Debug)]
@@ -194,10 +196,35 @@ pub(super) fn failure(error: &CertificateError, at: &str, host: &str) -> Failure
         ),
     };
     let issued = issuer.map_or_else(String::new, |issuer| format!("; its issuer is {issuer}"));
-    let message = format!("the certificate of {at} {what} (for {host}){issued}");
+    let message = match names(reason) {
+        Some(names) => {
+            format!("the certificate of {at} is for {names}, and not for {host}{issued}")
+        }
+        None => format!("the certificate of {at} {what} (for {host}){issued}"),
+    };
     Failure::new(Code::TlsCertificate, Stage::Tls, message)
         .with_hint(hint)
         .with_cause(reason)
+}
+
+/// The names that a certificate is for, where it is not for the one that was asked for.
+fn names(reason: &CertificateError) -> Option<String> {
+    let CertificateError::NotValidForNameContext { presented, .. } = reason else {
+        return None;
+    };
+    // They come as `DnsName("example.com")`.
+    let names: Vec<&str> = presented
+        .iter()
+        .filter_map(|name| name.split('"').nth(1))
+        .take(MOST_NAMES)
+        .collect();
+    let more = presented.len().saturating_sub(names.len());
+    let rest = if more > 0 {
+        format!(" and {more} more")
+    } else {
+        String::new()
+    };
+    (!names.is_empty()).then(|| cleaned(&names.join(", ")) + &rest)
 }
 
 /// Why nobody here vouches for it, the likeliest first.
