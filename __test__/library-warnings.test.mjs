@@ -110,6 +110,33 @@ test('what credentials() returns is looked at as well, and told once', async () 
   await connection.disconnect()
 })
 
+test('a JWT that grows older from attempt to attempt is told once', async () => {
+  const { records, logger } = log()
+  const ages = [5, 300, 100_000]
+  const warnings = []
+  const connecting = peer.dial({
+    initialConnect: 'retry',
+    clientId: 'thermostat-7',
+    logger,
+    credentials: ({ number }) => ({
+      username: 'me',
+      password: jwt({ exp: secondsFromNow(-(ages[number - 1] ?? 5)) }),
+    }),
+    onAttempt: ({ error }) => warnings.push(...(error?.warnings ?? [])),
+  })
+  await turnAway(peer)
+  await turnAway(peer)
+  await turnAway(peer)
+  await peer.welcome()
+  const connection = await connecting
+  for (const warning of [...warnings, ...records.map(({ message }) => message)]) {
+    assert.match(warning, /^password is a JWT that expired/)
+  }
+  assert.equal(new Set(warnings).size, ages.length)
+  assert.equal(records.length, 1)
+  await connection.disconnect()
+})
+
 test('credentials that fail keep no warning about the options from the log and the error', async () => {
   const { records, logger } = log()
   const error = await connectWithCustomAuthorizer({

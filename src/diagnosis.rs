@@ -102,7 +102,7 @@ fn checked(options: NativeOptions, probes: NativeProbes) -> engine::Result<Nativ
         None
     } else {
         let credentials = options.credentials.clone();
-        let login = credentials.login(options.version, options.websocket.as_ref())?;
+        let login = options.login_with(&credentials)?;
         Some(Ok(Identity { credentials, login }))
     };
     Ok(NativeDiagnosis {

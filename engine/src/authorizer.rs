@@ -75,6 +75,15 @@ impl Login {
         self.warnings.iter().cloned().chain(self.known.trouble(now))
     }
 
+    /// Whether nothing in it could tell an authorizer who logs in.
+    pub fn is_empty(&self) -> bool {
+        let is_plain =
+            |upgrade: &Upgrade| !upgrade.target.contains('?') && upgrade.headers.is_empty();
+        self.user_name.is_none()
+            && self.password.is_none()
+            && self.upgrade.as_ref().is_none_or(is_plain)
+    }
+
     /// The host has checked the token's signature with the authorizer's public key.
     pub fn signature_is_verified(&mut self) {
         self.known.signature_is_verified();
@@ -122,7 +131,7 @@ impl Credentials {
     /// What these credentials log in with, and what is to be said of it.
     pub fn login(&self, version: Version, websocket: Option<&WebSocket>) -> Result<Login> {
         let mut login = self.compose(version, websocket)?;
-        login.warnings.extend(lint::warnings(self));
+        login.warnings.extend(lint::warnings(self, websocket));
         login.known = Known::of(self, websocket);
         Ok(login)
     }

@@ -131,7 +131,10 @@ impl Handle {
         expiry: Option<Expiry>,
     ) {
         let login = self.options.answered(attempt, given);
-        let answer = login.map(|(_, login)| Answer { login, expiry });
+        let answer = login.map(|(_, login)| {
+            let login = Arc::new(login);
+            Answer { login, expiry }
+        });
         self.push(Command::Credentials { attempt, answer }, 0);
         self.flush();
     }

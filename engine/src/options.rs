@@ -189,7 +189,7 @@ impl Options {
 
     /// What is wrong with the port, where that is known.
     pub fn wrong_port(&self) -> Option<String> {
-        lint::other_port(&self.host, self.port)
+        lint::other_port(&self.host, &self.tls.server_name.to_str(), self.port)
     }
 
     /// The endpoint for messages about what happens behind the proxy, where there is one.
@@ -216,14 +216,19 @@ impl ConnectOptions {
         let clean_session = self.clean_session.unwrap_or(true);
         let port = integer("port", self.port, 1..=65_535, 443)? as u16;
         let own_id = self.client_id.as_deref();
-        warnings.extend(lint::warnings(&self.endpoint, port, own_id));
+        warnings.extend(lint::warnings(
+            &self.endpoint,
+            &tls.server_name.to_str(),
+            port,
+            own_id,
+        ));
         let client_id_made_up = own_id.is_none_or(str::is_empty);
         let client_id = client_id(self.client_id, clean_session, &limits)?;
         let login = if self.asks_credentials {
             check_completed(&self.credentials)?;
             Login::default()
         } else {
-            self.credentials.login(version, websocket.as_ref())?
+            answer::login(&self.credentials, version, websocket.as_ref(), &tls)?
         };
         if let Some(will) = &self.will {
             check_will(will, version, &limits)?;

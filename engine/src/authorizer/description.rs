@@ -145,7 +145,7 @@ fn masked_query(query: &str) -> String {
 }
 
 /// The name of a parameter. One without a value, as base64 with its padding looks, may be a secret itself.
-fn key_of(item: &str) -> Option<&str> {
+pub(super) fn key_of(item: &str) -> Option<&str> {
     let (key, value) = item.split_once('=')?;
     let has_value = value.contains(|letter| letter != '=');
     (has_value && key.len() <= MAX_KEY_BYTES && !looks_secret(key)).then_some(key)

@@ -1,7 +1,7 @@
 //! The numbers at the top of a JSON object (RFC 8259), which is all that is asked of a JWT here.
 
-/// The member of each of these names where it is a number, the last one where it comes twice. `None`: the text is no
-/// JSON object.
+/// The member of each of these names where it is a number, as itself or in a string, the last one where it comes twice.
+/// `None`: the text is no JSON object.
 pub(super) fn numbers<const N: usize>(json: &[u8], names: [&str; N]) -> Option<[Option<f64>; N]> {
     let mut scanner = Scanner(json);
     let mut found = [None; N];
@@ -61,10 +61,15 @@ impl<'a> Scanner<'a> {
         Some(string)
     }
 
-    /// Reads over a value; gives it where it is a number.
+    /// Reads over a value; gives it where it is a number, or a string of digits.
     fn value(&mut self) -> Option<Option<f64>> {
         match self.peek()? {
-            b'"' => self.string().map(|_| None),
+            b'"' => {
+                let string = self.string()?;
+                let is_number = string.iter().all(u8::is_ascii_digit);
+                let digits = is_number.then(|| std::str::from_utf8(string).ok());
+                Some(digits.flatten().and_then(|digits| digits.parse().ok()))
+            }
             b'{' | b'[' => self.nested().map(|()| None),
             b'-' | b'0'..=b'9' => {
                 let number = self.run(|byte| {
@@ -132,7 +137,9 @@ mod tests {
                 Some(3.0),
             ),
             (r#"{"a":"\",\"exp\":1,\\","exp":4}"#, Some(4.0)),
-            (r#"{"exp":"5"}"#, None),
+            (r#"{"exp":"5"}"#, Some(5.0)),
+            (r#"{"exp":"5 days"}"#, None),
+            (r#"{"exp":""}"#, None),
             (r#"{"exp":true,"expires":6}"#, None),
             (r#"{"x":{"exp":7}}"#, None),
             ("{}", None),

@@ -1,14 +1,17 @@
 //! What a JWT says of its own life (RFC 7519, sections 4.1.4 and 4.1.5). Whether it is genuine is the authorizer's to
 //! find out.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    ops::RangeInclusive,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 
 use super::json::numbers;
 
-/// What stands before a token in a header of HTTP (RFC 6750, section 2.1).
-const BEARER: &str = "Bearer ";
+/// What stands before a token in a header of HTTP: RFC 6750, section 2.1, and what frameworks have made of it.
+const SCHEMES: [&str; 3] = ["Bearer ", "JWT ", "Token "];
 
 /// When a JWT lives. Nothing else of it is kept.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,18 +23,24 @@ pub struct Jwt {
     not_before: Option<f64>,
 }
 
-/// A number of seconds beyond this is a number of milliseconds: the year 5138.
-const LAST_CREDIBLE: f64 = 1e11;
+/// Numbers that are rather milliseconds: from 2001 to 2099. Beyond them are the years that mean "never", such as 9999 in
+/// seconds.
+const MILLISECONDS: RangeInclusive<f64> = 1e12..=4.1e12;
+/// An issuer's clock may be ahead of this machine's by so many seconds.
+const LEEWAY: f64 = 60.0;
 /// The start of 2024 in seconds since the epoch: a clock that stands before it was never set.
 const FIRST_CREDIBLE: f64 = 1_704_067_200.0;
 
 impl Jwt {
-    /// `None`: the text is no JWT, with `Bearer` before it or without. One without its signature counts too: IoT Core may get that apart from the token.
+    /// `None`: the text is no JWT, whatever white space is around it and with a scheme before it or without. One without
+    /// its signature counts too: IoT Core may get that apart from the token.
     pub(super) fn read(option: &'static str, text: &str) -> Option<Self> {
-        let bearer = text
-            .split_at_checked(BEARER.len())
-            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case(BEARER));
-        let mut parts = bearer.map_or(text, |(_, token)| token).split('.');
+        let text = text.trim();
+        let token = SCHEMES.iter().find_map(|scheme| {
+            let (before, token) = text.split_at_checked(scheme.len())?;
+            before.eq_ignore_ascii_case(scheme).then(|| token.trim())
+        });
+        let mut parts = token.unwrap_or(text).split('.');
         let (header, payload) = (parts.next()?, parts.next()?);
         if let Some(signature) = parts.next() {
             decode(signature)?;
@@ -55,7 +64,7 @@ impl Jwt {
             Err(before) => -before.duration().as_secs_f64(),
         };
         let option = self.option;
-        let in_milliseconds = |at: Option<f64>| at.is_some_and(|at| at >= LAST_CREDIBLE);
+        let in_milliseconds = |at: Option<f64>| at.is_some_and(|at| MILLISECONDS.contains(&at));
         for (claim, at) in [("nbf", self.not_before), ("exp", self.expires)] {
             if in_milliseconds(at) {
                 return Some(format!(
@@ -74,7 +83,7 @@ impl Jwt {
             ));
         }
         let until = self.not_before.map(|at| at - now);
-        let until = span(until.filter(|until| *until > 0.0)?);
+        let until = span(until.filter(|until| *until > LEEWAY)?);
         let doubt = if now < FIRST_CREDIBLE {
             ", which is before 2024 and probably wrong"
         } else {
@@ -149,6 +158,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn numbers_may_be_written_as_strings() {
+        assert_eq!(
+            trouble(r#"{"exp":"1767225420"}"#, now()).unwrap(),
+            "password is a JWT that expired 3 minutes ago by this machine's clock"
+        );
+        assert!(trouble(r#"{"nbf":"1767225900"}"#, now()).is_some());
+    }
+
+    #[test]
     fn says_how_long_it_takes_until_it_begins() {
         let claims = r#"{"nbf":1767225900,"exp":1767229200}"#;
         assert_eq!(
@@ -165,6 +183,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn exp_has_no_leeway_and_nbf_no_more_than_its_own() {
+        assert!(trouble(r#"{"exp":1767225600}"#, now()).is_some());
+        assert_eq!(
+            trouble(r#"{"nbf":1767225661}"#, now()).unwrap(),
+            "password is a JWT that becomes valid in 61 seconds only by this machine's clock"
+        );
+    }
+
+    #[test]
     fn one_that_counts_milliseconds_is_told() {
         for claim in ["exp", "nbf"] {
             let claims = format!(r#"{{"{claim}":1767225600000}}"#);
@@ -178,10 +205,13 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn bearer_may_stand_before_it() {
+    fn a_scheme_may_stand_before_it_and_white_space_around_it() {
         let jwt = jwt(r#"{"exp":1}"#);
-        for scheme in ["Bearer ", "bearer "] {
-            assert!(Jwt::read("password", &format!("{scheme}{jwt}")).is_some());
+        for before in ["Bearer ", "bearer  ", "JWT ", "Token ", " ", "\n Bearer "] {
+            for after in ["", "\n", "\r\n"] {
+                let text = format!("{before}{jwt}{after}");
+                assert!(Jwt::read("password", &text).is_some(), "{text:?}");
+            }
         }
         assert_eq!(Jwt::read("password", &format!("Basic {jwt}")), None);
     }
@@ -192,8 +222,11 @@ pub(super) mod tests {
             "{}",
             r#"{"exp":1767225601}"#,
             r#"{"nbf":1767225600}"#,
+            r#"{"nbf":1767225660}"#,
+            r#"{"exp":253402300799}"#,
+            r#"{"exp":253402300799000}"#,
             r#"{"nbf":1,"exp":1767225601.5}"#,
-            r#"{"exp":"1"}"#,
+            r#"{"exp":"soon"}"#,
         ] {
             assert_eq!(trouble(claims, now()), None, "{claims}");
         }

@@ -79,6 +79,10 @@ impl Known {
                     .and_then(|password| std::str::from_utf8(password).ok())
                     .and_then(|password| Jwt::read("password", password)),
             )
+            .chain(Jwt::read(
+                "username",
+                username.split('?').next().unwrap_or_default(),
+            ))
             .chain(
                 user_name::values(username)
                     .filter_map(|value| Jwt::read("a parameter of username", &value)),

@@ -422,6 +422,19 @@ fn a_login_warns_of_its_own_and_of_what_the_time_makes_of_it() {
 }
 
 #[test]
+fn a_user_name_that_is_a_jwt_is_looked_at() {
+    let expired = jwt::tests::jwt("{\"exp\":1}");
+    for username in [expired.clone(), format!("{expired}?a=b")] {
+        let login = credentials(&[("username", &username)])
+            .login(V5, None)
+            .unwrap();
+        let warnings: Vec<String> = login.warnings_at(jwt::tests::now()).collect();
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        assert!(warnings[0].starts_with("username is a JWT that expired"));
+    }
+}
+
+#[test]
 fn accepts_a_parameter_that_says_the_same_twice() {
     let token = signed("a b", "ab+/cw==");
     let name = ("authorizerName", "A-1");

@@ -52,13 +52,15 @@ impl WebSocket {
 
     /// What the caller's own request says under this name, in its query or headers.
     pub(super) fn carried(&self, name: &str) -> Option<String> {
-        let in_headers = || {
-            self.headers
-                .iter()
-                .find(|(other, value)| !value.is_empty() && other.eq_ignore_ascii_case(name))
-                .map(|(_, value)| value.clone())
-        };
-        user_name::value_of(&self.path, name).or_else(in_headers)
+        user_name::value_of(&self.path, name).or_else(|| self.header(name).map(str::to_owned))
+    }
+
+    /// The header of this name, where it is not empty.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(other, value)| !value.is_empty() && other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
     }
 }
 

@@ -170,7 +170,7 @@ fn a_withdrawal_and_the_end_wait_for_no_flush() {
 }
 
 /// What a login answers that `credentials` gave, over WebSocket.
-fn answered(carrier: &str, given: Credentials) -> Result<Login> {
+fn answered(carrier: &str, given: Credentials) -> Result<Arc<Login>> {
     let (mut handle, mut batches) = handle(|options| {
         options.asks_credentials = true;
         options.credentials.authorizer_name = Some("Fixed".to_owned());
@@ -204,7 +204,7 @@ fn fresh_credentials_travel_where_the_options_say() {
         let login = answered(carrier, fresh("t t")).unwrap();
         assert_eq!(login.user_name.as_deref(), Some("user"), "{carrier}");
         assert_eq!(login.password.as_deref(), Some(&b"pass"[..]), "{carrier}");
-        let upgrade = login.upgrade.unwrap();
+        let upgrade = login.upgrade.as_ref().unwrap();
         let headers = upgrade.headers.iter();
         let written: String = headers
             .map(|(name, value)| format!("{name}={value};"))

@@ -1,9 +1,10 @@
 //! What the host answers where it is asked for credentials.
 
-use super::Options;
+use super::{Options, Tls, is_default_endpoint};
 use crate::{
-    authorizer::{Credentials, Login},
+    authorizer::{Credentials, Login, WebSocket},
     error::{Code, Failure, Result, Stage},
+    wire::Version,
 };
 
 impl Options {
@@ -15,7 +16,7 @@ impl Options {
     ) -> Result<(Credentials, Login)> {
         let complete = |answer: Credentials| {
             let credentials = answer.completed(&self.credentials);
-            let login = credentials.login(self.version, self.websocket.as_ref())?;
+            let login = self.login_with(&credentials)?;
             Ok((credentials, login))
         };
         answer
@@ -26,6 +27,16 @@ impl Options {
             })
     }
 
+    /// What these credentials log in with over this connection.
+    pub fn login_with(&self, credentials: &Credentials) -> Result<Login> {
+        login(
+            credentials,
+            self.version,
+            self.websocket.as_ref(),
+            &self.tls,
+        )
+    }
+
     /// The failure of a host that does not answer.
     pub fn unanswered(&self) -> Failure {
         let message = format!(
@@ -34,6 +45,21 @@ impl Options {
         );
         Failure::new(Code::Credentials, Stage::Credentials, message).with_hint("The app's own function `credentials` has not answered: look at what it waits for, or raise credentialsTimeoutMs.")
     }
+}
+
+pub(super) fn login(
+    credentials: &Credentials,
+    version: Version,
+    websocket: Option<&WebSocket>,
+    tls: &Tls,
+) -> Result<Login> {
+    let mut login = credentials.login(version, websocket)?;
+    // Another broker may want nothing.
+    let is_of_aws = is_default_endpoint(&tls.server_name.to_str());
+    if is_of_aws && tls.profile.identity.is_none() && login.is_empty() {
+        login.warnings.push("nothing to log in with is given: no authorizer's name, user name, password, token or client certificate".to_owned());
+    }
+    Ok(login)
 }
 
 /// It may return better the next time.

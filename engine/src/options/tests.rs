@@ -417,3 +417,42 @@ fn a_bound_of_the_delay_that_was_not_given_gives_way_to_the_other() {
     let long = valid(|options| options.reconnect.min_delay_ms = Some(500_000.0)).reconnect;
     assert_eq!(long.max_delay, Duration::from_secs(500));
 }
+
+#[test]
+fn nothing_to_log_in_with() {
+    let words = "nothing to log in with is given";
+    let of_aws = |change: Change| {
+        let mut given = options(change);
+        given.endpoint = "abc-ats.iot.eu-west-1.amazonaws.com".to_owned();
+        match given.validate() {
+            Ok(options) => options,
+            Err(failure) => panic!("{failure}"),
+        }
+    };
+    let login = |change: Change| of_aws(change).login.warnings.concat();
+    assert!(login(|_| {}).starts_with(words));
+    // Another broker may want nothing.
+    assert!(valid(|_| {}).login.warnings.is_empty());
+    let websocket: Change = |o| o.transport = text("websocket");
+    assert!(login(websocket).starts_with(words));
+    let changes: [Change; 4] = [
+        |o| o.credentials.authorizer_name = text("Fleet"),
+        |o| o.credentials.username = text("me"),
+        |o| o.credentials.password = Some(b"p".to_vec()),
+        |o| {
+            o.transport = text("websocket");
+            o.websocket = Some(WebSocketOptions {
+                path: text("/mqtt?key=v"),
+                ..WebSocketOptions::default()
+            });
+        },
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        assert_eq!(login(change), "", "{index}");
+    }
+    // It is the host that is asked.
+    let asking = of_aws(|o| o.asks_credentials = true);
+    assert!(asking.login.warnings.is_empty());
+    let (_, login) = asking.answered(1, Ok(Credentials::default())).ok().unwrap();
+    assert!(login.warnings.concat().starts_with(words));
+}

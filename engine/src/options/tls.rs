@@ -259,7 +259,7 @@ impl TlsOptions {
 /// Whether IoT Core has made this endpoint, and port and ALPN alone choose how a client proves itself there.
 pub fn is_default_endpoint(host: &str) -> bool {
     let host = host.trim_end_matches('.').to_ascii_lowercase();
-    host.contains(".iot.")
+    (host.contains(".iot.") || host.contains(".iot-fips."))
         && (host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"))
 }
 

@@ -95,7 +95,7 @@ pub enum Command {
 
 /// What one attempt logs in with.
 pub struct Answer {
-    pub login: Login,
+    pub login: Arc<Login>,
     pub expiry: Option<Expiry>,
 }
 

@@ -42,7 +42,7 @@ pub(super) struct Life<'a, E> {
     login: Option<Arc<Login>>,
     /// What looks suspicious about the attempt, or the link that it led to.
     warnings: Vec<String>,
-    /// The warnings that the log has.
+    /// The kinds of warnings that the log has.
     warned: HashSet<String>,
     /// When the latest CONNECT was sent.
     connected_at: Option<Instant>,
@@ -213,7 +213,7 @@ impl<'a, E: Events> Life<'a, E> {
         self.warnings.clone_from(&options.warnings);
         self.warn();
         let (login, expiry) = match answer {
-            Some(Answer { login, expiry }) => (Arc::new(login), expiry),
+            Some(Answer { login, expiry }) => (login, expiry),
             None => self.credentials(number, last).await?,
         };
         self.login = Some(login.clone());
@@ -302,7 +302,7 @@ impl<'a, E: Events> Life<'a, E> {
         // Where it did not answer.
         self.session.stop_asking(self.events);
         let Answer { login, expiry } = answer?;
-        Ok((Arc::new(login), expiry))
+        Ok((login, expiry))
     }
 
     /// Waits until `waiting` is done or `ready` gives something, and takes meanwhile what the host asks for. It may ask
@@ -374,10 +374,10 @@ impl<'a, E: Events> Life<'a, E> {
         })
     }
 
-    /// Tells each warning once: an attempt follows the other, and most of them have the same.
+    /// Tells each kind of warning once: an attempt follows the other, and most of them have the same.
     fn warn(&mut self) {
         for warning in &self.warnings {
-            if self.warned.insert(warning.clone()) {
+            if self.warned.insert(kind(warning)) {
                 self.events.warned(warning);
             }
         }
@@ -418,4 +418,39 @@ fn denied(failure: Failure, packet: &str, action: &str) -> Failure {
         .with_hint(format!(
             "IoT Core closes the connection for what the authorizer's policy does not allow: here that would be {action}. Next likely: a topic below `$` that may not be used, a limit that is exceeded, or another connection with the same client id."
         ))
+}
+
+/// What a warning is about, whatever its numbers and names are now: a JWT's age grows from attempt to attempt. A warning
+/// begins with its option; what stands in quotes is left out, and what follows the first number.
+fn kind(warning: &str) -> String {
+    let mut kind = String::new();
+    let mut letters = warning.chars();
+    let mut quoted = false;
+    while let Some(letter) = letters.next() {
+        match letter {
+            '"' => quoted = !quoted,
+            '\\' if quoted => drop(letters.next()),
+            _ if quoted => {}
+            '0'..='9' => break,
+            _ => kind.push(letter),
+        }
+    }
+    kind
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_warning_stays_of_its_kind_whatever_its_numbers_and_names_are() {
+        let expired = |since: &str| format!("password is a JWT that expired {since} ago");
+        assert_eq!(kind(&expired("4 seconds")), kind(&expired("2 hours")));
+        assert_ne!(
+            kind(&expired("4 seconds")),
+            kind("tokenValue is a JWT that expired 4 seconds ago")
+        );
+        assert_eq!(kind(r#"a "b\"7" c 1 d"#), "a  c ");
+        assert_ne!(kind(r#"a "7" c"#), kind(r#"a "7" d"#));
+    }
 }

@@ -283,6 +283,12 @@ fn a_certificate_over_websocket_is_warned_of() {
 }
 
 #[test]
+fn a_certificate_is_something_to_log_in_with() {
+    let options = validate(|options| give(options, &client())).ok().unwrap();
+    assert!(options.login.warnings.is_empty());
+}
+
+#[test]
 fn mqtt_in_alpn_over_websocket_is_warned_of() {
     let warnings = |alpn: &str| {
         warnings(|options| {
