@@ -7,8 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
-
-const ROOT = join(import.meta.dirname, '..')
+import { executable } from './cargo.mjs'
 
 /** Starts `sink` or `mosquitto`. */
 export async function startCounterpart(name) {
@@ -24,7 +23,9 @@ export async function startCounterpart(name) {
 }
 
 async function startSink(directory) {
-  const child = spawn(await buildSink(), [directory], { stdio: ['pipe', 'pipe', 'inherit'] })
+  const child = spawn(await executable('bench-sink', 'bench-sink', 'bench-sink'), [directory], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+  })
   const lines = createInterface({ input: child.stdout })
   const [line] = await once(lines, 'line')
   const { port, resumingPort, websocketPort, ca } = JSON.parse(line)
@@ -51,21 +52,6 @@ async function startSink(directory) {
       if (!keep) rmSync(directory, { recursive: true })
     },
   }
-}
-
-async function buildSink() {
-  const args = ['build', '--locked', '--package', 'bench-sink', '--profile', 'bench-sink']
-  const cargo = spawn('cargo', [...args, '--message-format=json-render-diagnostics'], {
-    cwd: ROOT,
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
-  let executable
-  for await (const line of createInterface({ input: cargo.stdout })) {
-    const message = JSON.parse(line)
-    if (message.target?.name === 'bench-sink') executable = message.executable ?? executable
-  }
-  if (executable === undefined) throw new Error('the sink could not be built, cargo says why above')
-  return executable
 }
 
 async function startMosquitto(directory) {

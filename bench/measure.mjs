@@ -79,8 +79,9 @@ function portFor({ resuming, websocket }, counterpart) {
   return websocket ? counterpart.websocketPort : counterpart.port
 }
 
-function job(id, kind, { module, version }, { host, port, ca, websocket }, parameters) {
-  return { id, kind, module, version, host, port, ca, websocket, credentials: CREDENTIALS, parameters }
+function job(id, kind, { executable, module, version }, { host, port, ca, websocket }, parameters) {
+  const client = { executable, module, version }
+  return { id, kind, ...client, host, port, ca, websocket, credentials: CREDENTIALS, parameters }
 }
 
 /** What a broker's subscriber is to receive, published by ours whoever receives. */
@@ -89,17 +90,13 @@ function feed({ qos, size, count, filter }, target, id) {
   return run(job(`${id}-feed`, 'publish', { module: 'ours', version: 3 }, target, parameters))
 }
 
-/** Runs worker.mjs; `onReady` is called when it says so. */
+/** Runs worker.mjs, or what stands in for it; `onReady` is called when it says so. */
 async function run(work, onReady) {
-  const child = spawn(process.execPath, ['--expose-gc', join(HERE, 'worker.mjs'), JSON.stringify(work)], {
-    stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
-    timeout: TIMEOUT_MS,
-    cwd: HERE,
-  })
+  const child = work.executable === undefined ? startWorker(work) : startProgram(work)
   const exited = once(child, 'exit')
   let result
   let fed
-  for await (const line of createInterface({ input: child.stdio[3] })) {
+  for await (const line of createInterface({ input: child.stdout ?? child.stdio[3] })) {
     const message = JSON.parse(line)
     if (!message.ready) result = message
     else if (onReady) fed = onReady()
@@ -110,6 +107,24 @@ async function run(work, onReady) {
     throw new Error(`${work.module} did not finish ${work.kind} (${signal ?? `exit code ${code}`})`)
   }
   return result
+}
+
+function startWorker(work) {
+  return spawn(process.execPath, ['--expose-gc', join(HERE, 'worker.mjs'), JSON.stringify(work)], {
+    stdio: ['ignore', 'ignore', 'inherit', 'pipe'],
+    timeout: TIMEOUT_MS,
+    cwd: HERE,
+  })
+}
+
+/** It gets the job in words of `key=value`. */
+function startProgram({ executable, credentials, parameters, ...work }) {
+  const words = Object.entries({ ...work, ...credentials, ...parameters })
+  return spawn(
+    executable,
+    words.map(([key, value]) => `${key}=${value}`),
+    { stdio: ['ignore', 'pipe', 'inherit'], timeout: TIMEOUT_MS },
+  )
 }
 
 /** Whether the client did, to the sink, what it says it did. */

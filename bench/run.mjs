@@ -4,6 +4,7 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { executable } from './cargo.mjs'
 import { CLIENTS } from './clients.mjs'
 import { startCounterpart } from './counterpart.mjs'
 import { measure, needsEmptyRun, values } from './measure.mjs'
@@ -48,7 +49,7 @@ if (options.help) {
 async function main() {
   const runs = Number(options.runs ?? (options.quick ? 1 : 3))
   if (!Number.isInteger(runs) || runs < 1) throw new Error('--runs must be a number from 1')
-  const clients = chosenClients()
+  const clients = await built(chosenClients())
   const chosen = chosenWorkloads()
   const counterpart = await startCounterpart(options.against)
   const about = describe(clients, runs)
@@ -69,11 +70,19 @@ async function main() {
 
 function chosenClients() {
   const wanted = options.clients?.toLowerCase().split(',')
-  const chosen = CLIENTS.filter(({ name, optional }) =>
+  const fitting = CLIENTS.filter(({ layer }) => !layer || options.against === 'sink')
+  const chosen = fitting.filter(({ name, optional }) =>
     wanted ? wanted.some((prefix) => name.toLowerCase().startsWith(prefix.trim())) : !optional,
   )
   if (chosen.length === 0) throw new Error(`no client is called ${options.clients}; see --list`)
   return chosen
+}
+
+/** Layers have a program in place of worker.mjs. */
+async function built(clients) {
+  if (!clients.some(({ layer }) => layer)) return clients
+  const program = await executable('bench-loops', 'bench-client', 'release')
+  return clients.map((client) => (client.layer ? { ...client, executable: program } : client))
 }
 
 function chosenWorkloads() {
@@ -129,9 +138,11 @@ async function bench(workload, allClients, runs, counterpart, samples) {
 
 function participants({ kind, oursOnly }, clients) {
   if (oursOnly) return clients.filter(({ ours }) => ours)
-  if (kind === 'cli') return onePerPackage(clients, ({ ours, sample }) => ours || sample)
-  if (kind === 'import' || kind === 'size') return onePerPackage(clients, () => true)
-  return clients
+  if (kind === 'publish' || kind === 'receive') return clients
+  const packaged = clients.filter(({ layer }) => !layer)
+  if (kind === 'cli') return onePerPackage(packaged, ({ ours, sample }) => ours || sample)
+  if (kind === 'import' || kind === 'size') return onePerPackage(packaged, () => true)
+  return packaged
 }
 
 /** What does not depend on the version of MQTT is measured once a package. */
@@ -156,12 +167,12 @@ function emptyKey({ kind, websocket, parameters: { hold } }, client) {
   return `${kind}${hold ? ' beside another' : ''}${websocket ? ' over WebSocket' : ''}, ${client}`
 }
 
-/** Ours to the best peer, for each measure; over WebSocket to ours without. */
+/** Ours to the best peer, for each measure; over WebSocket to ours without. Layers are neither. */
 function ratios(kind, medians, others, websocket = false) {
-  const isOurs = new Set(CLIENTS.filter(({ ours }) => ours).map(({ name }) => name))
   const best = (from, wanted, { key, more }) => {
-    const numbers = Object.entries(from).filter(([name]) => isOurs.has(name) === wanted)
-    const found = numbers.map(([, measures]) => measures[key]).filter((value) => !Number.isNaN(value))
+    const side = CLIENTS.filter(({ ours = false, layer }) => !layer && ours === wanted)
+    const measured = side.filter(({ name }) => name in from)
+    const found = measured.map(({ name }) => from[name][key]).filter((value) => !Number.isNaN(value))
     return more ? Math.max(...found) : Math.min(...found)
   }
   return Object.fromEntries(
@@ -181,7 +192,7 @@ function progress({ id, kind, medians, ratios: ratio }, clients) {
 }
 
 function describe(clients, runs) {
-  const packages = [...new Set(clients.map((client) => client.package))]
+  const packages = [...new Set(clients.map((client) => client.package).filter(Boolean))]
   const versions = packages.map((name) => `${name === '..' ? 'ours' : name} ${version(name)}`)
   return {
     date: new Date().toISOString(),

@@ -95,7 +95,7 @@ export function workloads(scale) {
     list.push({
       ...direct,
       id: `websocket/${direct.id}`,
-      title: `over WebSocket, to the same over TLS alone: ${direct.title}`,
+      title: `over WebSocket, to the same without: ${direct.title}`,
       websocket: true,
       sinkOnly: true,
       oursOnly: true,

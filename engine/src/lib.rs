@@ -1,7 +1,7 @@
 //! An MQTT 3.1.1 and 5 connection to AWS IoT Core through a custom authorizer.
 //!
 //! Arrows point downward only:
-//! `{ supervisor, diagnosis } -> link -> { session -> wire, transport } -> options -> authorizer -> { limits, error }`.
+//! `{ supervisor, diagnosis, bare } -> link -> { session -> wire, transport } -> options -> authorizer -> { limits, error }`.
 //! A host calls [`connect`], runs the task it gets, asks for things through the [`Handle`] and hears of them through
 //! its [`Events`]. Nothing here knows Node.
 
@@ -20,8 +20,13 @@ pub use handle::Handle;
 mod events;
 pub use events::{Connected, Events, Message};
 
+/// A link without a supervisor, for benchmarks and tests.
+#[cfg(any(test, feature = "bare"))]
+mod bare;
 /// One live connection.
 mod link;
+#[cfg(feature = "bare")]
+pub use bare::connect_over;
 /// Protocol state without a socket.
 mod session;
 pub use session::{Expiry, Filter, FilterId, Token, filter_matches};

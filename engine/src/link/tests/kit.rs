@@ -9,18 +9,16 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, ReadBuf, duplex},
-    sync::mpsc,
     task::JoinHandle,
-    time::{Instant, timeout},
+    time::timeout,
 };
 
-use super::super::{End, Link};
+use super::super::End;
 use crate::{
+    bare::connect_over,
     error::{Code, Failure},
     handle::Handle,
     options::ConnectOptions,
-    session::Session,
-    shared::Shared,
     testing::{Recorder, Sent, options, parse, server},
     wire::Version,
 };
@@ -77,30 +75,15 @@ pub fn start_watching<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let options = Arc::new(options(|options| {
+    let options = options(|options| {
         options.limits = Some("none".to_owned());
         options.keep_alive_seconds = Some(0.0);
         options.log_level = None;
         change(options);
-    }));
-    let shared = Arc::new(Shared::new(options.queue));
-    let (sender, mut commands) = mpsc::unbounded_channel();
-    let handle = Handle::new(options.clone(), shared.clone(), sender);
-    let events = Recorder::default();
-    let mut session = Session::new(options.clone(), shared.clone());
-    let mut told = events.clone();
-    let task = tokio::spawn(async move {
-        let mut link = Link::new(stream, &options);
-        link.watch(arrived);
-        let connect = session.connect(&options.login).expect("a CONNECT");
-        match link.connect(&connect, &options).await {
-            Ok(connack) => {
-                session.connected(&connack, None, None, Instant::now());
-                link.run(&mut session, &mut commands, &mut told).await
-            }
-            Err(failure) => End::Failed(failure),
-        }
     });
+    let events = Recorder::default();
+    let (handle, task) = connect_over(stream, Some(arrived), options, events.clone());
+    let task = tokio::spawn(task);
     Running {
         handle,
         events,
