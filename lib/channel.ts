@@ -24,6 +24,7 @@ import {
 } from './environment.js'
 import { MqttError, closed } from './errors.js'
 import { Filters } from './filters.js'
+import { inboxOf, type KeptTopics, type Sender } from './inbox.js'
 import { ReceivedMessage } from './message.js'
 import {
   native,
@@ -74,12 +75,14 @@ const CLAIM_MS = 5_000
 const UNASKED: ReadonlySet<unknown> = new Set(['ERR_LIMIT', 'ERR_SUSPECTED_POLICY'])
 const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const
 
-export class Channel implements Receiver, Owner {
+export class Channel implements Receiver, Owner, Sender {
   readonly #face: Face
   readonly #options: ChannelOptions
-  readonly #native: NativeConnection
+  readonly native: NativeConnection
+  #topics: KeptTopics | undefined
   readonly #index: number
   readonly #credentials: CredentialsSource | undefined
+  readonly keptTopics: string[] = []
   readonly #slots = new Slots()
   readonly #filters = new Filters()
   readonly #credit: Credit
@@ -111,13 +114,13 @@ export class Channel implements Receiver, Owner {
       unregister(this.#index)
       throw new MqttError(connection)
     }
-    this.#native = connection
+    this.native = connection
     this.#credit = new Credit(connection, options.creditBatch, () => this.#flushSoon())
     hold()
   }
 
   get clientId(): string {
-    return this.#native.clientId
+    return this.native.clientId
   }
 
   get credit(): number {
@@ -128,25 +131,33 @@ export class Channel implements Receiver, Owner {
     return this.#dropped
   }
 
-  get native(): NativeConnection {
-    return this.#native
+  /** Made when the first message is published. */
+  get topics(): KeptTopics {
+    return (this.#topics ??= new Map())
   }
 
   publish(
     topic: string,
-    payload: Uint8Array,
+    payload: string | Uint8Array,
     qos: number,
     retain: boolean,
     options: PublishOptions | undefined,
   ): Promise<PublishResult> {
     const { signal, properties, expiresInMs } = options ?? {}
     if (properties === undefined && expiresInMs === undefined) {
-      return this.#operation(signal, (token) => this.#native.publish(token, topic, payload, qos, retain))
+      return this.#operation(signal, (token) => {
+        if (inboxOf().publish(this, token, topic, payload, qos, retain)) return null
+        return this.#ordered().publish(token, topic, bytesOf(payload), qos, retain)
+      })
     }
     const said = nativeProperties(properties, 'properties')
     return this.#operation(signal, (token) =>
-      this.#native.publishWith(token, topic, payload, qos, retain, said, expiresInMs),
+      this.#ordered().publishWith(token, topic, bytesOf(payload), qos, retain, said, expiresInMs),
     )
+  }
+
+  refuse(token: number, failure: NativeFailure): void {
+    this.#slots.reject(token, this.#error(failure))
   }
 
   /** Resolves once every filter is granted. The use exists, and messages reach it, from this call on. */
@@ -164,13 +175,13 @@ export class Channel implements Receiver, Owner {
     let accepted = false
     try {
       const granting = this.#operation<Acknowledged>(signal, (token) => {
-        const failure = this.#native.subscribe(token, [...filters], ids, highest)
+        const failure = this.#ordered().subscribe(token, [...filters], ids, highest)
         accepted = failure === null
         return failure
       })
       if (accepted) {
         for (const [index, entry] of entries.entries()) {
-          entry.uses.add(use)
+          this.#filters.attach(use, entry)
           entry.qos = highest[index]
         }
         this.#claim()
@@ -214,7 +225,7 @@ export class Channel implements Receiver, Owner {
     this.#ending = true
     queueMicrotask(() => {
       this.#flush()
-      this.#native.disconnect(timeoutMs)
+      this.native.disconnect(timeoutMs)
     })
   }
 
@@ -319,7 +330,7 @@ export class Channel implements Receiver, Owner {
 
   credentials(attempt: number, last: NativeFailure | undefined): void {
     const lastError = last && this.#error(last)
-    void this.#credentials?.ask(this.#native, attempt, lastError)
+    void this.#credentials?.ask(this.native, attempt, lastError)
   }
 
   credentialsExpired(): void {
@@ -388,7 +399,7 @@ export class Channel implements Receiver, Owner {
     return new Promise<T>((resolve, reject) => {
       // The outcome of what was aborted comes to a promise that is settled already.
       const abort = () => {
-        if (token !== undefined) this.#native.withdraw(token)
+        if (token !== undefined) this.#ordered().withdraw(token)
         reject(signal.reason)
       }
       const token = this.#begin<T>(
@@ -441,7 +452,13 @@ export class Channel implements Receiver, Owner {
   readonly #flush = (): void => {
     this.#flushing = false
     this.#credit.hand()
-    this.#native.flush()
+    this.#ordered().flush()
+  }
+
+  /** What is called there comes after everything that was published. */
+  #ordered(): NativeConnection {
+    if (this.#topics !== undefined) inboxOf().flush(this)
+    return this.native
   }
 
   async #leave(use: FilterUse, filters: readonly string[]): Promise<void> {
@@ -471,7 +488,7 @@ export class Channel implements Receiver, Owner {
   }
 
   #unsubscribe(filters: readonly string[], signal?: AbortSignal): Promise<Acknowledged> {
-    return this.#operation(signal, (token) => this.#native.unsubscribe(token, [...filters]))
+    return this.#operation(signal, (token) => this.#ordered().unsubscribe(token, [...filters]))
   }
 
   #received(arrival: Arrival): ReceivedMessage {
@@ -491,7 +508,7 @@ export class Channel implements Receiver, Owner {
 
   /** The uses for a message of which the connection's task knew none: their filters may be on their way to it. */
   #usesMatching(topic: string): readonly FilterUse[] {
-    return this.#filters.usesWhere((filter) => this.#native.matches(filter, topic))
+    return this.#filters.usesWhere((filter) => this.native.matches(filter, topic))
   }
 
   /** Whether somebody wants all messages. */
@@ -576,3 +593,7 @@ class Refusal extends Error {
 }
 
 function ignore(): void {}
+
+function bytesOf(payload: string | Uint8Array): Uint8Array {
+  return typeof payload === 'string' ? Buffer.from(payload) : payload
+}

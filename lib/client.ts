@@ -211,14 +211,20 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     try {
       if (typeof retain === 'function') throw invalidOption('publish takes no callback: it gives a promise')
       if (typeof topic !== 'string') throw invalidOption(`topic must be a string; got ${typeof topic}`)
-      const bytes = payloadBytes(payload)
+      const content = typeof payload === 'string' ? payload : payloadBytes(payload)
       if (typeof options === 'number') {
-        const published = this.#channel.publish(topic, bytes, qosNumber(options), retain === true, undefined)
+        const published = this.#channel.publish(
+          topic,
+          content,
+          qosNumber(options),
+          retain === true,
+          undefined,
+        )
         return published.then(({ packetId }) => ({ packet_id: packetId }))
       }
       checkPublishOptions(options)
       const { qos = 1, retain: stored = false } = options
-      return this.#channel.publish(topic, bytes, qosNumber(qos), stored, options)
+      return this.#channel.publish(topic, content, qosNumber(qos), stored, options)
     } catch (error) {
       return Promise.reject(error)
     }

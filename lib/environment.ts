@@ -10,9 +10,11 @@ import {
 
 /** What a connection's task reports. One method for each kind of record in src/outbox.rs. */
 export interface Receiver {
+  /** Topics that come again, by their place. */
+  readonly keptTopics: string[]
   /** `said` are the server's own words, here and below; empty where it has none. */
   published(token: number, packetId: number, reasonCode: number, said: string): void
-  message(message: Arrival): void
+  message(arrival: Arrival): void
   subscribed(token: number, packetId: number, granted: number[], said: string): void
   unsubscribed(token: number, packetId: number, reasonCodes: number[], said: string): void
   refused(token: number, codes: number[], failure: NativeFailure): void
@@ -38,7 +40,7 @@ export interface Arrival {
   dup: boolean
   properties: NativeProperties | undefined
   /** Numbers of the filters that match; those given up since may be among them. */
-  filters: number[]
+  filters: readonly number[]
 }
 
 const enum Kind {
@@ -59,6 +61,7 @@ const enum Kind {
   CredentialsExpired = 14,
   SubscriptionLost = 15,
   Traced = 16,
+  Topic = 17,
 }
 
 const enum Flag {
@@ -67,12 +70,15 @@ const enum Flag {
   Dup = 1 << 10,
   Large = 1 << 11,
   Properties = 1 << 13,
+  Kept = 1 << 14,
 }
 
 /** What is handed over before other work of the process gets its turn. */
 const DRAIN_EVENTS = 1_024
 const DRAIN_BYTES = 1024 * 1024
-const NO_FILTERS: number[] = []
+/** The global one is looked up anew for each call. */
+const { from: view } = Buffer
+const NO_FILTERS: readonly number[] = []
 
 const receivers = new Map<number, Receiver>()
 let nextIndex = 0
@@ -138,15 +144,21 @@ function drain(): void {
 class Cursor {
   readonly #words: Uint32Array
   readonly #arena: Buffer
+  /** The arena's memory: asking a Buffer for it costs more than a view of it. */
+  readonly #memory: ArrayBuffer
+  readonly #offset: number
   readonly #values: unknown[]
   #word = 0
   #byte = 0
   #value = 0
   #receiver: Receiver | undefined
+  #single: readonly number[] = NO_FILTERS
 
   constructor(batch: NativeBatch) {
     this.#words = batch.words
     this.#arena = batch.arena
+    this.#memory = batch.arena.buffer as ArrayBuffer
+    this.#offset = batch.arena.byteOffset
     this.#values = batch.values
   }
 
@@ -170,8 +182,14 @@ class Cursor {
           break
         }
         case Kind.Message: {
-          const arrival = this.#message(first)
+          const arrival = this.#message(first, receiver)
           receiver?.message(arrival)
+          break
+        }
+        case Kind.Topic: {
+          const topic = this.#text(words[this.#word + 1])
+          if (receiver !== undefined) receiver.keptTopics[first >>> 16] = topic
+          this.#word += 2
           break
         }
         case Kind.Subscribed: {
@@ -252,25 +270,21 @@ class Cursor {
     return false
   }
 
-  #message(first: number): Arrival {
+  #message(first: number, receiver: Receiver | undefined): Arrival {
     const words = this.#words
-    const arena = this.#arena
     const at = this.#word
-    const topicEnd = this.#byte + words[at + 2]
-    const topic = arena.toString('utf8', this.#byte, topicEnd)
+    const topic = first & Flag.Kept ? (receiver?.keptTopics[words[at + 2]] ?? '') : this.#text(words[at + 2])
     let payload: Buffer
     if (first & Flag.Large) {
       payload = this.#next<Buffer>()
-      this.#byte = topicEnd
     } else {
-      this.#byte = topicEnd + words[at + 3]
-      payload = arena.subarray(topicEnd, this.#byte)
+      const size = words[at + 3]
+      payload = view(this.#memory, this.#offset + this.#byte, size)
+      this.#byte += size
     }
     const count = first >>> 16
-    const end = at + 4 + count
-    const filters =
-      count === 0 ? NO_FILTERS : count === 1 ? [words[at + 4]] : [...words.subarray(at + 4, end)]
-    this.#word = end
+    this.#word = at + 4 + count
+    const filters = count === 0 ? NO_FILTERS : this.#filters(at + 4, count)
     const properties = first & Flag.Properties ? this.#next<NativeProperties>() : undefined
     return {
       number: words[at + 1],
@@ -282,6 +296,14 @@ class Cursor {
       properties,
       filters,
     }
+  }
+
+  /** Mostly the same one as before. */
+  #filters(at: number, count: number): readonly number[] {
+    const words = this.#words
+    if (count > 1) return [...words.subarray(at, at + count)]
+    if (words[at] !== this.#single[0]) this.#single = [words[at]]
+    return this.#single
   }
 
   #codes(count: number): number[] {

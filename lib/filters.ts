@@ -5,8 +5,11 @@ export interface FilterEntry {
   readonly id: number
   /** The highest QoS that any use has asked for, so that a later one takes nothing from an earlier. */
   qos: number
-  readonly uses: Set<FilterUse>
+  /** As they are now: another one comes with another list, and whoever walks this one is not disturbed. */
+  uses: readonly FilterUse[]
 }
+
+const NOBODY: readonly FilterUse[] = []
 
 /** The topic filters of a connection, each once, with everyone who uses it. */
 export class Filters {
@@ -18,19 +21,24 @@ export class Filters {
   enter(filter: string): FilterEntry {
     let entry = this.#byText.get(filter)
     if (entry === undefined) {
-      entry = { filter, id: this.#nextId++, qos: 0, uses: new Set() }
+      entry = { filter, id: this.#nextId++, qos: 0, uses: NOBODY }
       this.#byText.set(filter, entry)
       this.#byId.set(entry.id, entry)
     }
     return entry
   }
 
+  attach(use: FilterUse, entry: FilterEntry): void {
+    if (!entry.uses.includes(use)) entry.uses = [...entry.uses, use]
+  }
+
   /** Takes a use off filters; gives those that have none left, and are gone. */
   detach(use: FilterUse, filters: readonly string[]): string[] {
     return filters.filter((filter) => {
       const entry = this.#byText.get(filter)
-      entry?.uses.delete(use)
-      if (entry === undefined || entry.uses.size > 0) return false
+      if (entry === undefined) return false
+      entry.uses = entry.uses.filter((each) => each !== use)
+      if (entry.uses.length > 0) return false
       this.#byText.delete(filter)
       this.#byId.delete(entry.id)
       return true
@@ -43,17 +51,17 @@ export class Filters {
 
   /** The filters of a use that it is still on. */
   of(use: FilterUse): string[] {
-    return use.filters.filter((filter) => this.#byText.get(filter)?.uses.has(use))
+    return use.filters.filter((filter) => this.#byText.get(filter)?.uses.includes(use))
   }
 
   usesOf(filter: string): readonly FilterUse[] {
-    return [...(this.#byText.get(filter)?.uses ?? [])]
+    return this.#byText.get(filter)?.uses ?? NOBODY
   }
 
-  /** Each use of these filters once, as they are now: handlers may come and go while the list is walked. */
+  /** Each use of these filters once, as they are now. */
   usesOfIds(ids: readonly number[]): readonly FilterUse[] {
-    if (ids.length === 1) return [...(this.#byId.get(ids[0]!)?.uses ?? [])]
-    return [...new Set(ids.flatMap((id) => [...(this.#byId.get(id)?.uses ?? [])]))]
+    const usesOf = (id: number) => this.#byId.get(id)?.uses ?? NOBODY
+    return ids.length === 1 ? usesOf(ids[0]!) : [...new Set(ids.flatMap(usesOf))]
   }
 
   /** Each use of the filters that fit. */

@@ -83,6 +83,8 @@ export interface NativeBatch {
 }
 
 export interface NativeConnection extends CredentialsTaker {
+  /** The first `count` words of a batch, see lib/inbox.ts. Gives the messages that are not accepted. */
+  publishBatch(words: Uint32Array, count: number, bytes: Uint8Array): NativeRefusal[] | null
   publish(
     token: number,
     topic: string,
@@ -229,6 +231,12 @@ export interface NativeFailure {
   cause?: string
   /** What looked suspicious in options and credentials. */
   warnings?: string[]
+}
+
+/** A message of a batch that was not accepted. */
+export interface NativeRefusal {
+  token: number
+  failure: NativeFailure
 }
 
 export interface NativeConnected {

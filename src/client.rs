@@ -5,12 +5,16 @@ use std::{cell::RefCell, panic::RefUnwindSafe, sync::Arc, time::Duration};
 use engine::{
     Code, ConnectOptions, Expiry, Failure, Filter, Handle, Number, Stage, connect, filter_matches,
 };
-use napi::{Either, bindgen_prelude::Uint32Array};
+use napi::{
+    Either,
+    bindgen_prelude::{Uint32Array, Uint32ArraySlice},
+};
 use napi_derive::napi;
 
 use crate::{
     environment::Environment,
     failure::{NativeFailure, internal},
+    inbox::Inbox,
     options::{NativeCredentials, NativeOptions},
     outbox::{Outbox, OutboxEvents},
     properties::NativeProperties,
@@ -21,6 +25,14 @@ use crate::{
 #[napi(js_name = "NativeConnection")]
 pub struct NativeConnection {
     handle: RefCell<Handle>,
+    inbox: RefCell<Inbox>,
+}
+
+/// A message of a batch that was not accepted.
+#[napi(object, object_from_js = false)]
+pub struct NativeRefusal {
+    pub token: u32,
+    pub failure: NativeFailure,
 }
 
 #[napi(object, object_from_js = false)]
@@ -65,6 +77,7 @@ fn start(
     runtime.spawn(task);
     Ok(NativeConnection {
         handle: RefCell::new(handle),
+        inbox: RefCell::default(),
     })
 }
 
@@ -73,6 +86,30 @@ impl NativeConnection {
     #[napi(getter, catch_unwind)]
     pub fn client_id(&self) -> String {
         self.handle.borrow().options().client_id.clone()
+    }
+
+    /// Publishes the first `count` words of a batch, see `inbox.rs`. Gives the messages that are not accepted.
+    #[napi(catch_unwind)]
+    pub fn publish_batch(
+        &self,
+        words: Uint32ArraySlice<'_>,
+        count: u32,
+        bytes: &[u8],
+    ) -> Option<Vec<NativeRefusal>> {
+        let words = words.get(..count as usize).unwrap_or_default();
+        let mut refusals = Vec::new();
+        self.inbox.borrow_mut().publish(
+            words,
+            bytes,
+            &mut self.handle.borrow_mut(),
+            |token, failure| {
+                refusals.push(NativeRefusal {
+                    token,
+                    failure: failure.into(),
+                });
+            },
+        );
+        (!refusals.is_empty()).then_some(refusals)
     }
 
     /// Gives a failure where the message is not accepted.

@@ -11,7 +11,10 @@ use engine::{
     Trace,
 };
 
-use crate::environment::Bell;
+use crate::{
+    environment::Bell,
+    topics::{Known, Topics},
+};
 
 /// Payloads from this size on travel in a buffer of their own, so that a small message never keeps them alive.
 pub(crate) const LARGE_PAYLOAD: usize = 2 * 1024;
@@ -25,7 +28,8 @@ pub(crate) mod kind {
     pub(crate) const CONNECTION: u32 = 0;
     /// [PUBLISHED | text bytes << 16, token, packet id | reason << 16], the server's words in the arena
     pub(crate) const PUBLISHED: u32 = 1;
-    /// [MESSAGE | flags | filters << 16, number, topic bytes, payload bytes, filter ids...], properties in the values
+    /// [MESSAGE | flags | filters << 16, number, topic bytes or place, payload bytes, filter ids...], properties in the
+    /// values
     pub(crate) const MESSAGE: u32 = 2;
     /// [SUBSCRIBED | filters << 16, token, packet id | text bytes << 16], codes and the server's words in the arena
     pub(crate) const SUBSCRIBED: u32 = 3;
@@ -55,6 +59,8 @@ pub(crate) mod kind {
     pub(crate) const SUBSCRIPTION_LOST: u32 = 15;
     /// [TRACED | bytes of its kind << 8 | sent << 16, packet id or 0, bytes], the kind's name in the arena
     pub(crate) const TRACED: u32 = 16;
+    /// [TOPIC | place << 16, bytes], the text in the arena: messages name it by its place from here on
+    pub(crate) const TOPIC: u32 = 17;
 }
 
 pub(crate) mod flag {
@@ -67,6 +73,8 @@ pub(crate) mod flag {
     pub(crate) const DISCARDED: u32 = 1 << 12;
     /// The message has properties, in the values behind the payload.
     pub(crate) const PROPERTIES: u32 = 1 << 13;
+    /// The topic is one of those that were kept.
+    pub(crate) const KEPT: u32 = 1 << 14;
 }
 
 /// A record's values that are no numbers and no bytes.
@@ -101,12 +109,17 @@ impl Records {
         let (words, bytes, values) = match first & 0xff {
             kind::PUBLISHED => (3, count, 0),
             kind::MESSAGE => {
-                let topic = self.words[word + 2] as usize;
-                let payload = self.words[word + 3] as usize;
+                let of = |word: u32, absent: u32| {
+                    if first & absent == 0 {
+                        word as usize
+                    } else {
+                        0
+                    }
+                };
                 let large = first & flag::LARGE != 0;
                 (
                     4 + count,
-                    topic + if large { 0 } else { payload },
+                    of(self.words[word + 2], flag::KEPT) + of(self.words[word + 3], flag::LARGE),
                     usize::from(large) + usize::from(first & flag::PROPERTIES != 0),
                 )
             }
@@ -121,6 +134,7 @@ impl Records {
             kind::CREDENTIALS => (3, 0, self.words[word + 1] as usize),
             kind::TRACED => (3, (first >> 8 & 0xff) as usize, 0),
             kind::LOG => (3, self.words[word + 2] as usize, 0),
+            kind::TOPIC => (2, self.words[word + 1] as usize, 0),
             _ => (2, 0, 0),
         };
         Extent {
@@ -162,7 +176,18 @@ impl Records {
         self.values.extend(failure.cloned().map(Value::Failure));
     }
 
-    fn push_message(&mut self, message: &Message<'_>) {
+    fn push_message(&mut self, message: &Message<'_>, known: Known) {
+        let topic = message.topic.as_bytes();
+        let (kept, second) = match known {
+            Known::No => (false, topic.len() as u32),
+            Known::At(place) => (true, place),
+            Known::FromNow(place) => {
+                self.words
+                    .extend([kind::TOPIC | place << 16, topic.len() as u32]);
+                self.bytes.extend_from_slice(topic);
+                (true, place)
+            }
+        };
         let large = message.payload.len() >= LARGE_PAYLOAD;
         // A message that matches more filters than a count can hold is still delivered, to that many of them.
         let filters = &message.filters[..message.filters.len().min(usize::from(u16::MAX))];
@@ -173,17 +198,20 @@ impl Records {
             (message.dup, flag::DUP),
             (large, flag::LARGE),
             (message.properties.is_some(), flag::PROPERTIES),
+            (kept, flag::KEPT),
         ] {
             first |= if set { flag } else { 0 };
         }
         self.words.extend([
             first,
             message.number as u32,
-            message.topic.len() as u32,
+            second,
             message.payload.len() as u32,
         ]);
         self.words.extend_from_slice(filters);
-        self.bytes.extend_from_slice(message.topic.as_bytes());
+        if !kept {
+            self.bytes.extend_from_slice(topic);
+        }
         if large {
             self.values
                 .push_back(Value::Payload(message.payload.into()));
@@ -207,6 +235,7 @@ pub(crate) struct Outbox {
 #[derive(Default)]
 struct Inner {
     records: Records,
+    topics: Topics,
     /// Whether the environment knows that there is something.
     listed: bool,
     /// Up to where no QoS 0 message is left to discard: word, byte, value.
@@ -357,7 +386,8 @@ impl Events for OutboxEvents {
     fn message(&mut self, message: &Message<'_>) {
         let mut inner = self.outbox.lock();
         inner.last_number = message.number;
-        inner.records.push_message(message);
+        let known = inner.topics.look(message.topic);
+        inner.records.push_message(message, known);
     }
 
     fn discard_oldest_qos0(&mut self) -> Option<u64> {
@@ -495,9 +525,10 @@ mod tests {
         let mut inner = Inner::default();
         for (number, qos, size) in messages {
             inner.last_number = *number;
-            inner
-                .records
-                .push_message(&message(*number, *qos, &vec![*number as u8; *size]));
+            inner.records.push_message(
+                &message(*number, *qos, &vec![*number as u8; *size]),
+                Known::No,
+            );
         }
         inner
     }
@@ -557,7 +588,7 @@ mod tests {
             inner.last_number = number;
             inner
                 .records
-                .push_message(&message(number, 0, &[number as u8; 1_000]));
+                .push_message(&message(number, 0, &[number as u8; 1_000]), Known::No);
         }
         let expected: Vec<_> = (9_991..=10_000_u32)
             .map(|number| (number, number as u8, 1_000))
