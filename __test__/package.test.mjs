@@ -83,6 +83,17 @@ test('import works', async () => {
   assert.equal(await runFile('use.mjs', code), 'true ERR_INVALID_OPTION function\n')
 })
 
+test('loading it loads no more of Node than a connection needs', async () => {
+  const script = `const before = new Set(process.moduleLoadList)
+    require('custom-authorizer-connect')
+    console.log(JSON.stringify(process.moduleLoadList.filter((name) => !before.has(name))))`
+  const { stdout } = await exec(process.execPath, ['-e', script], { cwd: project })
+  const loaded = JSON.parse(stdout)
+  for (const name of ['crypto', 'net', 'tls', 'http', 'diagnostics_channel']) {
+    assert.equal(loaded.includes(`NativeModule ${name}`), false, name)
+  }
+})
+
 test('import and require give the same module', async () => {
   const code = `
     import { createRequire } from 'node:module'

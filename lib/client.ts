@@ -22,7 +22,6 @@ import type { Requests } from './requests.js'
 import { onAbort } from './signals.js'
 
 export { MqttError }
-export { diagnose } from './diagnose.js'
 
 export async function connectWithCustomAuthorizer(options: api.ConnectOptions): Promise<api.Connection> {
   const connect = nativeOptions(options)
@@ -46,6 +45,12 @@ export function signToken(token: string, privateKey: string | Uint8Array | KeyOb
   const signature = native.signToken(token, keyBytes(privateKey))
   if (typeof signature !== 'string') throw new MqttError(signature)
   return signature
+}
+
+/** Loaded when it is called: it needs more of Node than a connection does. */
+export async function diagnose(options: api.DiagnoseOptions): Promise<api.Diagnosis> {
+  const { diagnose: walk } = require('./diagnose.js') as typeof import('./diagnose.js')
+  return walk(options)
 }
 
 /** What is replayed. */
