@@ -1,4 +1,3 @@
-import { isIPv6 } from 'node:net'
 import type { ConnectOptions, LogLevel } from '../../index.js'
 import { UsageError } from './arguments.js'
 import type { Flag, Meaning, Sample } from './flags.js'
@@ -73,6 +72,7 @@ function proxyFrom(host: string | undefined, port: string | undefined): string {
     if (port === undefined) return 'environment'
     throw new UsageError('--proxy_port is given without --proxy_host.')
   }
+  const { isIPv6 } = require('node:net') as typeof import('node:net')
   const v6 = isIPv6(host)
   if (!v6 && /[\s:/\\?#@[\]%]/u.test(host)) {
     throw new UsageError(
