@@ -23,7 +23,9 @@ export async function startCounterpart(name) {
 }
 
 async function startSink(directory) {
-  const child = spawn(await executable('bench-sink', 'bench-sink', 'bench-sink'), [directory], {
+  const sink = await executable('bench-sink', 'bench-sink', 'bench-sink')
+  // Node raises its own limit of open files, for as many connections as a workload has.
+  const child = spawn('sh', ['-c', 'ulimit -n "$(ulimit -Hn)"; exec "$0" "$1"', sink, directory], {
     stdio: ['pipe', 'pipe', 'inherit'],
   })
   const lines = createInterface({ input: child.stdout })

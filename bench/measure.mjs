@@ -10,7 +10,7 @@ const HERE = import.meta.dirname
 const CREDENTIALS = { authorizerName: 'bench-authorizer', username: 'bench-user', password: 'bench-password' }
 const CLI_OUTPUT = 'Connecting...\nConnection completed.\nDisconnecting...\nDisconnect completed.\n'
 /** Kinds that count CPU time over an empty run. */
-const WITH_EMPTY_RUN = new Set(['connect', 'publish', 'receive'])
+const WITH_EMPTY_RUN = new Set(['connect', 'publish', 'receive', 'many', 'paced'])
 const TIMEOUT_MS = 300_000
 
 let jobs = 0
@@ -40,6 +40,8 @@ export function values({ kind, parameters: { count } }, raw, empty) {
       return { p50: median(raw.micros) / 1_000, cpu: cpuMicros / 1_000 }
     case 'publish':
     case 'receive':
+    case 'many':
+    case 'paced':
       return { cpu: cpuMicros, rate: (count * 1_000) / raw.wallMs }
     case 'idle':
       return { memory: raw.bytes / 1_000 / count, rate: (count * 1_000) / raw.wallMs }
@@ -66,7 +68,8 @@ async function worker(workload, client, counterpart) {
   raw.serverCpuMillis = counterpart.cpuMillis() - before
   if (counterpart.name === 'sink') {
     const held = parameters.hold ? 1 : 0
-    const connections = { connect: count + held, publish: 1, receive: 1, idle: count + 1 }[kind]
+    const { connections = { connect: count + held, publish: 1, receive: 1, idle: count + 1 }[kind] } =
+      parameters
     const records = await counterpart.records(connections)
     verify(records, { ...workload, connections })
     raw.resumed = records.filter(({ resumed }) => resumed).length
@@ -141,6 +144,9 @@ function verify(records, { kind, websocket = false, connections, parameters: { c
     if (qos0 !== expected[0] || qos1 !== expected[1] || payloadBytes !== (count + 1) * size) {
       throw wrong('other publishes than asked for')
     }
+  }
+  if ((kind === 'many' || kind === 'paced') && records.reduce((sum, each) => sum + each.qos1, 0) !== count) {
+    throw wrong('other publishes than asked for')
   }
   if (kind === 'receive' && qos === 1 && records[0].acknowledged < count - 1_000) {
     throw wrong('messages without acknowledgement')

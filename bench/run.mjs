@@ -133,7 +133,7 @@ async function bench(workload, allClients, runs, counterpart, samples) {
   }
   samples.set(id, medians)
   const others = comparedWith === undefined ? medians : (samples.get(comparedWith) ?? {})
-  return { ...result, ratios: ratios(kind, medians, others, workload.websocket) }
+  return { ...result, ratios: ratios(kind, medians, others, workload.besideOurs) }
 }
 
 function participants({ kind, oursOnly }, clients) {
@@ -163,12 +163,13 @@ async function emptyRun(workload, client, run, counterpart, samples) {
   taken.push((await measure({ ...workload, parameters }, client, counterpart)).cpuMicros)
 }
 
-function emptyKey({ kind, websocket, parameters: { hold } }, client) {
-  return `${kind}${hold ? ' beside another' : ''}${websocket ? ' over WebSocket' : ''}, ${client}`
+function emptyKey({ kind, websocket, parameters: { hold, connections = 1 } }, client) {
+  const how = `${hold ? ' beside another' : ''}${websocket ? ' over WebSocket' : ''}`
+  return `${kind}${how}, ${connections} connections, ${client}`
 }
 
 /** Ours to the best peer, for each measure; over WebSocket to ours without. Layers are neither. */
-function ratios(kind, medians, others, websocket = false) {
+function ratios(kind, medians, others, besideOurs = false) {
   const best = (from, wanted, { key, more }) => {
     const side = CLIENTS.filter(({ ours = false, layer }) => !layer && ours === wanted)
     const measured = side.filter(({ name }) => name in from)
@@ -176,7 +177,7 @@ function ratios(kind, medians, others, websocket = false) {
     return more ? Math.max(...found) : Math.min(...found)
   }
   return Object.fromEntries(
-    MEASURES[kind].map((each) => [each.key, best(medians, true, each) / best(others, websocket, each)]),
+    MEASURES[kind].map((each) => [each.key, best(medians, true, each) / best(others, besideOurs, each)]),
   )
 }
 

@@ -12,7 +12,7 @@ const connect = connector({
   version: job.version,
   credentials: job.credentials,
 })
-const workloads = { connect: connectInTurn, publish, receive, idle }
+const workloads = { connect: connectInTurn, publish, receive, idle, many, paced: many }
 
 const result = await workloads[job.kind](job.parameters)
 // All threads, and everything since the process began; an empty run of the same kind is taken off later.
@@ -107,16 +107,53 @@ async function idle({ count, atATime }) {
   const connections = [await connect(`${job.id}-first`)]
   const before = await restingMemory()
   const start = performance.now()
+  await open(connections, count, atATime)
+  const wallMs = performance.now() - start
+  const bytes = (await restingMemory()) - before
+  await Promise.all(connections.map((connection) => connection.disconnect()))
+  return { wallMs, bytes }
+}
+
+/** Messages over many connections in turn: as fast as `window` lets them, or evenly over some seconds. */
+async function many({ connections: number, atATime, count, qos, size, window = Infinity, seconds }) {
+  const connections = []
+  await open(connections, number, atATime)
+  const payload = Buffer.alloc(size, 'x')
+  const start = performance.now()
+  if (count > 0) {
+    await new Promise((resolve, reject) => {
+      let begun = 0
+      let done = 0
+      const onDone = (error) => {
+        if (error) reject(error)
+        else if (++done === count) resolve()
+        else if (seconds === undefined) begin()
+      }
+      const begin = (due = count) => {
+        while (begun < due && begun - done < window) {
+          connections[begun++ % number].publish('bench/publish', payload, qos, onDone)
+        }
+      }
+      if (seconds === undefined) return begin()
+      const timer = setInterval(() => {
+        const due = Math.floor(((performance.now() - start) * count) / (seconds * 1_000))
+        begin(Math.min(count, due))
+        if (begun === count) clearInterval(timer)
+      }, 5)
+    })
+  }
+  const wallMs = performance.now() - start
+  await Promise.all(connections.map((connection) => connection.disconnect()))
+  return { wallMs }
+}
+
+async function open(connections, count, atATime) {
   let next = 0
   await Promise.all(
     Array.from({ length: atATime }, async () => {
       while (next < count) connections.push(await connect(`${job.id}-${next++}`))
     }),
   )
-  const wallMs = performance.now() - start
-  const bytes = (await restingMemory()) - before
-  await Promise.all(connections.map((connection) => connection.disconnect()))
-  return { wallMs, bytes }
 }
 
 async function restingMemory() {

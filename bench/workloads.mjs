@@ -18,6 +18,11 @@ export const MEASURES = {
     { key: 'memory', name: 'memory each', unit: 'kB' },
     { key: 'rate', name: 'connects a second', unit: '', more: true },
   ],
+  many: [
+    { key: 'cpu', name: 'CPU each', unit: 'µs' },
+    { key: 'rate', name: 'messages a second', unit: '', more: true },
+  ],
+  paced: [{ key: 'cpu', name: 'CPU each', unit: 'µs' }],
   import: [{ key: 'wall', name: 'time', unit: 'ms' }],
   cli: [
     { key: 'wall', name: 'wall time', unit: 'ms' },
@@ -99,16 +104,38 @@ export function workloads(scale) {
       websocket: true,
       sinkOnly: true,
       oursOnly: true,
+      besideOurs: true,
       comparedWith: direct.id,
     })
   }
-  list.push(
-    {
-      id: 'idle/1000',
-      title: '1,000 idle connections, opened 50 at a time',
+  for (const count of [1_000, 10_000]) {
+    list.push({
+      id: `idle/${count}`,
+      title: `${count.toLocaleString('en')} idle connections, opened 50 at a time`,
       kind: 'idle',
-      parameters: { count: times(1_000), atATime: 50 },
-    },
+      parameters: { count: times(count), atATime: 50 },
+    })
+  }
+  const seconds = scale < 1 ? 1 : 10
+  list.push({
+    id: 'paced/1000',
+    title: '1,000 connections that publish once a second each, QoS 1, 64 B',
+    kind: 'paced',
+    parameters: { qos: 1, size: 64, connections: 1_000, count: 1_000 * seconds, seconds, atATime: 50 },
+  })
+  // Does a message cost the same whatever else is open? One at a time on each of a hundred connections.
+  for (const connections of [100, 1_000, 10_000]) {
+    list.push({
+      id: `many/${connections}`,
+      title: `publish, QoS 1, 64 B, 100 at a time, over ${connections.toLocaleString('en')} connections in turn, to the same over 100`,
+      kind: 'many',
+      parameters: { qos: 1, size: 64, connections, count: times(200_000), window: 100, atATime: 50 },
+      oursOnly: true,
+      besideOurs: true,
+      comparedWith: 'many/100',
+    })
+  }
+  list.push(
     { id: 'import', title: 'import', kind: 'import', parameters: { count: times(20) } },
     {
       id: 'cli',

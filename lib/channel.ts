@@ -24,7 +24,7 @@ import {
 } from './environment.js'
 import { MqttError, closed } from './errors.js'
 import { Filters } from './filters.js'
-import { inboxOf, type KeptTopics, type Sender } from './inbox.js'
+import { sharedInbox, type KeptTopics, type Sender } from './inbox.js'
 import { ReceivedMessage } from './message.js'
 import {
   native,
@@ -146,7 +146,7 @@ export class Channel implements Receiver, Owner, Sender {
     const { signal, properties, expiresInMs } = options ?? {}
     if (properties === undefined && expiresInMs === undefined) {
       return this.#operation(signal, (token) => {
-        if (inboxOf().publish(this, token, topic, payload, qos, retain)) return null
+        if (sharedInbox().publish(this, token, topic, payload, qos, retain)) return null
         return this.#ordered().publish(token, topic, bytesOf(payload), qos, retain)
       })
     }
@@ -457,7 +457,7 @@ export class Channel implements Receiver, Owner, Sender {
 
   /** What is called there comes after everything that was published. */
   #ordered(): NativeConnection {
-    if (this.#topics !== undefined) inboxOf().flush(this)
+    if (this.#topics !== undefined) sharedInbox().flush(this)
     return this.native
   }
 

@@ -87,10 +87,12 @@ class Inbox {
 
   /** Hands over what is there, of this sender alone where one is given. */
   flush(sender = this.#sender): void {
-    if (this.#word === 0 || sender === undefined || sender !== this.#sender) return
+    if (sender === undefined || sender !== this.#sender) return
     const word = this.#word
     this.#word = 0
     this.#byte = 0
+    // Nobody is held beyond that.
+    this.#sender = undefined
     const refusals = sender.native.publishBatch(this.#words, word, this.#bytes)
     for (const { token, failure } of refusals ?? []) sender.refuse(token, failure)
   }
@@ -98,7 +100,7 @@ class Inbox {
 
 let inbox: Inbox | undefined
 
-/** Made when the first message is published. */
-export function inboxOf(): Inbox {
+/** The one, made when the first message is published. */
+export function sharedInbox(): Inbox {
   return (inbox ??= new Inbox())
 }
