@@ -50,6 +50,16 @@ for (const credentialsIn of ['query', 'headers']) {
   })
 }
 
+for (const [where, websocket] of [
+  ['the path', { path: '/mqtt?x-amz-customauthorizer-name=Fleet' }],
+  ['headers', { headers: { 'x-amz-customauthorizer-name': 'Fleet' } }],
+]) {
+  test(`a login written by hand into ${where} that is refused: the hint lists the reasons too`, async (t) => {
+    const error = await refusal(t, http('403 Forbidden'), { websocket })
+    assert.match(error.hint, /likelihood: .*isAuthenticated.*"Fleet" is wrong/)
+  })
+}
+
 const accepting = 'Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Protocol: mqtt'
 for (const [what, answer] of [
   ['HTTP 200', http('200 OK', '<html>')],

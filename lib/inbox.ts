@@ -59,10 +59,7 @@ class Inbox {
     let at = this.#byte
     const place = sender.topics.get(topic)
     if (place === undefined) {
-      if (sender.topics.size < PLACES) {
-        flags |= Flag.Keep | (sender.topics.size << 8)
-        sender.topics.set(topic, sender.topics.size)
-      }
+      if (sender.topics.size < PLACES) flags |= Flag.Keep | (sender.topics.size << 8)
       at += bytes.write(topic, at)
     } else {
       flags |= Flag.Kept | (place << 8)
@@ -82,6 +79,8 @@ class Inbox {
     words[word + 3] = at - this.#byte - topicBytes
     this.#word = word + WORDS
     this.#byte = at
+    // Only what the addon is going to read counts as kept there.
+    if (flags & Flag.Keep) sender.topics.set(topic, sender.topics.size)
     return true
   }
 

@@ -63,7 +63,7 @@ export interface NativePassage {
   tookMs: number
   seen: string[]
   failure?: NativeFailure
-  /** The failure is a refusal of what was logged in with. */
+  /** The failure is a refusal, and what was refused may be a login. */
   refused: boolean
   skipped?: string
 }

@@ -17,7 +17,7 @@ export interface Findings {
   steps: api.DiagnosisStep[]
   /** Of the step at which the way ended. */
   error: MqttError | undefined
-  /** It is a refusal of what was logged in with. */
+  /** It is a refusal, and what was refused may be a login. */
   refused: boolean
 }
 
@@ -25,7 +25,7 @@ export function conclude(subject: Subject, findings: Findings): api.Diagnosis {
   const { steps } = findings
   const signature = steps.find(({ name, outcome }) => name === 'signature' && outcome === 'failed')
   const accepted = steps.some(({ name, outcome }) => name === 'connack' && outcome === 'passed')
-  const refused = isRefusal(subject, findings)
+  const refused = isRefusal(findings)
   // A signature that does not fit explains the refusal of a login, and nothing else.
   const first = refused && !accepted ? signature?.error : undefined
   const error = (first ?? findings.error ?? signature?.error) as MqttError | undefined
@@ -57,14 +57,13 @@ function failure(error: MqttError, steps: readonly api.DiagnosisStep[]): string 
 }
 
 /** The login or the policy, which only AWS's side can tell more of. */
-function isRefusal({ websocket }: Subject, { error, refused }: Findings): boolean {
+function isRefusal({ error, refused }: Findings): boolean {
   if (error === undefined) return false
   const { code, reasonCode, stage } = error
   if (code === 'ERR_NOT_AUTHORIZED' || code === 'ERR_CLOSED_BEFORE_CONNACK') return true
   if (code === 'ERR_SUSPECTED_POLICY' || code === 'ERR_SUBSCRIBE_REJECTED') return true
   if (code === 'ERR_PUBLISH_REJECTED' || reasonCode === 0x87) return true
-  const { credentialsIn = 'connect' } = websocket ?? {}
-  return stage === 'websocket' && refused && credentialsIn !== 'connect'
+  return stage === 'websocket' && refused
 }
 
 function success({ endpoint, topic }: Subject, steps: readonly api.DiagnosisStep[]): string {

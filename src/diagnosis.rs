@@ -68,7 +68,7 @@ pub struct NativePassage {
     pub took_ms: f64,
     pub seen: Vec<String>,
     pub failure: Option<NativeFailure>,
-    /// The failure is a refusal of what was logged in with.
+    /// The failure is a refusal, and what was refused may be a login.
     pub refused: bool,
     pub skipped: Option<String>,
 }
@@ -228,9 +228,11 @@ impl NativeDiagnosis {
         let options = self.options.clone();
         let probes = self.probes.clone();
         let stop = self.stop.clone();
+        let request = options.websocket.as_ref();
+        let carries_login = request.is_none_or(|request| request.carries_login());
         let watching = report.clone();
         let watched = async move {
-            let mut witness = |passage| tell(&watching, passage);
+            let mut witness = |passage| tell(&watching, passage, carries_login);
             diagnose(options, &login, &probes, stop.notified(), &mut witness).await
         };
         runtime.spawn(async move {
@@ -247,18 +249,19 @@ impl NativeDiagnosis {
                     failure,
                     ..Passage::of("end", Vec::new())
                 },
+                carries_login,
             );
         });
         Ok(())
     }
 }
 
-fn tell(report: &Report, passage: Passage) {
+fn tell(report: &Report, passage: Passage, carries_login: bool) {
     let passage = NativePassage {
         name: passage.name,
         took_ms: passage.took.as_secs_f64() * 1_000.0,
         seen: passage.seen,
-        refused: passage.failure.as_ref().is_some_and(Failure::is_refusal),
+        refused: carries_login && passage.failure.as_ref().is_some_and(Failure::is_refusal),
         failure: passage.failure.map(NativeFailure::from),
         skipped: passage.skipped,
     };

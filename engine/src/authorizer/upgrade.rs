@@ -45,6 +45,13 @@ const OWN_HEADERS: [&str; 9] = [
 ];
 
 impl WebSocket {
+    /// Whether the request may hold a login, be it written by hand.
+    pub fn carries_login(&self) -> bool {
+        self.credentials_in != Carrier::Connect
+            || self.path.contains('?')
+            || !self.headers.is_empty()
+    }
+
     /// Whether the handshake sets this header itself.
     pub fn sets(name: &str) -> bool {
         OWN_HEADERS.iter().any(|own| own.eq_ignore_ascii_case(name))

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    authorizer::{Carrier, Circumstances, Login, WebSocket},
+    authorizer::{Circumstances, Login, WebSocket},
     error::{Code, Failure, Result, Stage},
     options::{ALPN_MQTT, Options, is_default_endpoint},
     reason::{reason_name, refusal_hint, return_code_name},
@@ -101,15 +101,11 @@ pub(crate) fn explain_road(
     options: &Options,
     now: SystemTime,
 ) -> Failure {
-    let carries = |request: &WebSocket| {
-        request.credentials_in != Carrier::Connect
-            || request.path.contains('?')
-            || !request.headers.is_empty()
-    };
     if failure.code() != Code::WebSocket || !failure.is_refusal() {
         return failure;
     }
-    if !options.websocket.as_ref().is_some_and(carries) {
+    let request = options.websocket.as_ref();
+    if !request.is_some_and(WebSocket::carries_login) {
         return failure.with_hint(NO_LOGIN_YET);
     }
     failure.with_hint(format!(
