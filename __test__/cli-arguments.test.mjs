@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { UsageError, parseArguments } from '../dist/cli/arguments.js'
-import { logLevelOf, settingsFrom } from '../dist/cli/settings.js'
+import { UsageError, parseArguments } from '../build/cli/arguments.js'
+import { logLevelOf, settingsFrom } from '../build/cli/settings.js'
 
 const settings = (...argv) => settingsFrom(parseArguments(argv))
 /** The same from one line of words. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { UsageError } from '../dist/cli/arguments.js'
-import { describeFailure, describeRecord, describeWarning } from '../dist/cli/report.js'
+import { UsageError } from '../build/cli/arguments.js'
+import { describeFailure, describeRecord, describeWarning } from '../build/cli/report.js'
 
 const failure = (fields) => Object.assign(new Error(fields.message), fields)
 

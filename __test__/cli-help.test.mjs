@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { FLAGS } from '../dist/cli/flags.js'
+import { FLAGS } from '../build/cli/flags.js'
 import { cli } from './support/cli.mjs'
 
 const { version } = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { mock, test } from 'node:test'
-import { watchInterrupts } from '../dist/cli/interrupt.js'
+import { watchInterrupts } from '../build/cli/interrupt.js'
 
 test('the first signal aborts, the second ends the process at once', (t) => {
   const exit = mock.method(process, 'exit', () => {})

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { EventEmitter } from 'node:events'
 import { mock, test } from 'node:test'
-import { pubsubSample } from '../dist/cli/pubsub.js'
-import { Interrupted } from '../dist/cli/interrupt.js'
+import { pubsubSample } from '../build/cli/pubsub.js'
+import { Interrupted } from '../build/cli/interrupt.js'
 
 /** A client whose server returns what is published, or what `deliver` makes of it. */
 function fakeClient({ deliver = (text) => [text] } = {}) {

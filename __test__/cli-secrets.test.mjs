@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { parseArguments } from '../dist/cli/arguments.js'
-import { readSecrets } from '../dist/cli/secrets.js'
-import { settingsFrom } from '../dist/cli/settings.js'
+import { parseArguments } from '../build/cli/arguments.js'
+import { readSecrets } from '../build/cli/secrets.js'
+import { settingsFrom } from '../build/cli/settings.js'
 
 async function* chunks(...parts) {
   for (const part of parts) yield Buffer.from(part)

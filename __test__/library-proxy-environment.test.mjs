@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process'
 import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { inspect } from 'node:util'
-import { nativeProxy } from '../dist/proxy.js'
+import { nativeProxy } from '../build/proxy.js'
 
 const PROXY = 'http://proxy.example:3128'
 const endpoint = 'abc-ats.iot.eu-west-1.amazonaws.com'
@@ -13,7 +13,7 @@ const hostOf = (environment, to = endpoint, port = undefined) =>
 
 test('it loads neither the addon nor the client', () => {
   const noClient = fileURLToPath(new URL('./support/no-client.cjs', import.meta.url))
-  const proxy = fileURLToPath(new URL('../dist/proxy.js', import.meta.url))
+  const proxy = fileURLToPath(new URL('../build/proxy.js', import.meta.url))
   const { status, stderr } = spawnSync(process.execPath, ['--require', noClient, proxy])
   assert.equal(status, 0, stderr.toString())
 })

@@ -3,7 +3,7 @@ import { generateKeyPairSync, randomInt } from 'node:crypto'
 import { after, test } from 'node:test'
 import { inspect } from 'node:util'
 import { connectWithCustomAuthorizer, diagnose } from '../dist/client.js'
-import { conclude } from '../dist/verdict.js'
+import { conclude } from '../build/verdict.js'
 import { startPeer } from './support/scripted-peer.mjs'
 
 const CASES = 30

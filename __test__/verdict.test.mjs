@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { test } from 'node:test'
 import { MqttError } from '../dist/client.js'
-import { conclude } from '../dist/verdict.js'
+import { conclude } from '../build/verdict.js'
 
 const ENDPOINT = 'abc123-ats.iot.eu-west-1.amazonaws.com'
 const failed = (code, more = {}) =>

@@ -2,6 +2,7 @@
 // The command line: mirrors AWS's custom authorizer samples. `--help` tells all of it.
 import { UsageError, asksFor, asksForJson, parseArguments } from './cli/arguments.js'
 import { Interrupted } from './cli/interrupt.js'
+import { print, printError } from './cli/output.js'
 import { describeFailure } from './cli/report.js'
 import { logLevelOf, sampleOf, type Values } from './cli/settings.js'
 
@@ -12,10 +13,10 @@ async function main(argv: readonly string[]): Promise<number> {
   try {
     if (asksFor('help', argv)) {
       const { helpText } = require('./cli/help.js') as typeof import('./cli/help.js')
-      console.log(helpText())
+      print(helpText())
     } else if (asksFor('version', argv)) {
       const { version } = require('../package.json') as { version: string }
-      console.log(version)
+      print(version)
     } else {
       const parsed = parseArguments(command === undefined ? argv : argv.slice(1), command)
       given = parsed
@@ -29,19 +30,19 @@ async function main(argv: readonly string[]): Promise<number> {
     return 0
   } catch (error) {
     if (error instanceof Interrupted) {
-      if (error.by !== 'SIGPIPE') console.error(error.message)
+      if (error.by !== 'SIGPIPE') printError(error.message)
       return error.exitCode
     }
     const isUsage = isAboutArguments(error)
     if (command === 'diagnose' && error instanceof Error && asksForJson(argv)) {
       const { failureDocument } = require('./cli/diagnose.js') as typeof import('./cli/diagnose.js')
-      console.log(failureDocument(error))
+      print(failureDocument(error))
       return isUsage ? 2 : 1
     }
-    console.error(describeFailure(error, sampleOf(given), told))
+    printError(describeFailure(error, sampleOf(given), told))
     if (isUsage) return 2
     const level = logLevelOf(given)
-    if (error instanceof Error && (level === 'debug' || level === 'trace')) console.error(error.stack)
+    if (error instanceof Error && (level === 'debug' || level === 'trace')) printError(String(error.stack))
     return 1
   }
 }
@@ -52,10 +53,6 @@ function isAboutArguments(error: unknown): boolean {
     error instanceof UsageError || (error instanceof Error && 'stage' in error && error.stage === 'options')
   )
 }
-
-// A reader that went away (EPIPE) must not end in a stack trace.
-process.stdout.on('error', () => {})
-process.stderr.on('error', () => {})
 
 void main(process.argv.slice(2)).then((code) => {
   // Not process.exit: what was printed has to reach its reader first.

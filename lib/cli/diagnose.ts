@@ -3,6 +3,7 @@ import { readFileSync } from 'node:fs'
 import { UsageError, type Arguments } from './arguments.js'
 import type { Meaning, Sample } from './flags.js'
 import { watchInterrupts } from './interrupt.js'
+import { print } from './output.js'
 import { describeWarning, hintLines, oneLine, withFlagNames } from './report.js'
 import { readSecrets } from './secrets.js'
 import { endpointOf, settingsFrom } from './settings.js'
@@ -127,5 +128,3 @@ function readKey(path: string): string {
     )
   }
 }
-
-const print = (text: string): void => void process.stdout.write(`${text}\n`)

@@ -1,3 +1,5 @@
+import { onBrokenPipe } from './output.js'
+
 /** Why the signal of an {@link Interrupt} was aborted. */
 export class Interrupted extends Error {
   constructor(
@@ -27,15 +29,14 @@ export function watchInterrupts(): Interrupt {
     asked = true
     controller.abort(why)
   }
-  const onBrokenPipe = () => controller.abort(new Interrupted('SIGPIPE', 141))
 
   process.on('SIGINT', onSignal).on('SIGTERM', onSignal)
-  process.stdout.on('error', onBrokenPipe)
+  onBrokenPipe(() => controller.abort(new Interrupted('SIGPIPE', 141)))
   return {
     signal: controller.signal,
     release() {
       process.off('SIGINT', onSignal).off('SIGTERM', onSignal)
-      process.stdout.off('error', onBrokenPipe)
+      onBrokenPipe(undefined)
     },
   }
 }

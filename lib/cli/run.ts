@@ -2,6 +2,7 @@ import type { ConnectOptions, LogLevel, LogRecord } from '../../index.js'
 import type { Arguments } from './arguments.js'
 import type { Sample } from './flags.js'
 import { watchInterrupts } from './interrupt.js'
+import { print, printError } from './output.js'
 import { describeRecord, describeWarning } from './report.js'
 import { readSecrets } from './secrets.js'
 import { endpointOf, logLevelOf, settingsFrom, type Settings } from './settings.js'
@@ -25,7 +26,6 @@ export async function run(given: Arguments, told: Set<string>): Promise<void> {
     const client = require('../client.js') as Client
     const { signal } = interrupt
     const options = { ...settings.options, ...logging(logLevelOf(given), settings.sample, told), signal }
-    const print = (line: string) => void process.stdout.write(`${line}\n`)
     const context: Run = { ...settings, options, signal, print }
     if (settings.sample === 'pubsub') {
       const { pubsubSample } = require('./pubsub.js') as typeof import('./pubsub.js')
@@ -50,7 +50,7 @@ function logging(
     if (record.level === 'warn') told.add(record.message)
     const line =
       logLevel === 'none' ? describeWarning(record.message, sample) : describeRecord(record, sample)
-    process.stderr.write(`${line}\n`)
+    printError(line)
   }
   return { logLevel, logger }
 }
