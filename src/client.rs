@@ -12,7 +12,7 @@ use napi::{
 use napi_derive::napi;
 
 use crate::{
-    environment::Environment,
+    environment::{Bell, Environment},
     failure::{NativeFailure, internal},
     inbox::Inbox,
     options::{NativeCredentials, NativeOptions},
@@ -24,6 +24,7 @@ use crate::{
 /// Dropping it (collected, or its environment gone) ends the connection.
 #[napi(js_name = "NativeConnection")]
 pub struct NativeConnection {
+    bell: Arc<Bell>,
     handle: RefCell<Handle>,
     inbox: RefCell<Inbox>,
 }
@@ -70,12 +71,14 @@ fn start(
 ) -> engine::Result<NativeConnection> {
     let options = ConnectOptions::try_from(options)?.validate()?;
     let outbox = Arc::new(Outbox::new(index));
-    let events = OutboxEvents::new(outbox, environment.bell(), options.log_level);
+    let bell = environment.bell();
+    let events = OutboxEvents::new(outbox, bell.clone(), options.log_level);
     let runtime =
         runtime().map_err(|error| internal("the network thread cannot be started", error))?;
     let (handle, task) = connect(options, events);
     runtime.spawn(task);
     Ok(NativeConnection {
+        bell,
         handle: RefCell::new(handle),
         inbox: RefCell::default(),
     })
@@ -242,7 +245,12 @@ impl NativeConnection {
     /// Sends what was gathered since the last time.
     #[napi(catch_unwind)]
     pub fn flush(&self) {
-        self.handle.borrow_mut().flush();
+        let mut handle = self.handle.borrow_mut();
+        if self.bell.allows_work() {
+            handle.flush_here();
+        } else {
+            handle.flush();
+        }
     }
 
     #[napi(catch_unwind)]

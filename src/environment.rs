@@ -6,7 +6,7 @@ use std::{
     panic::RefUnwindSafe,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -32,12 +32,17 @@ const BATCH_BYTES: usize = 1024 * 1024;
 /// Words of one batch.
 const BATCH_WORDS: usize = 4 * 1024;
 
+/// Many connections that send at once leave it to the network's thread: the event loop has other things to do.
+const WORK_BETWEEN_DRAINS: u32 = 8;
+
 type RingFunction = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
 
 /// Rings for a whole environment. libuv walks every handle on each wake, so one for each connection would cost them all.
 pub(crate) struct Bell {
     ring: RingFunction,
     rung: AtomicBool,
+    /// Connections that worked on the JavaScript thread since it drained last.
+    worked: AtomicU32,
     ready: Mutex<VecDeque<Arc<Outbox>>>,
 }
 
@@ -48,6 +53,11 @@ impl Bell {
         if !self.rung.swap(true, Ordering::AcqRel) {
             self.ring();
         }
+    }
+
+    /// Whether one more connection may do its work on the JavaScript thread.
+    pub(crate) fn allows_work(&self) -> bool {
+        self.worked.fetch_add(1, Ordering::Relaxed) < WORK_BETWEEN_DRAINS
     }
 
     fn ring(&self) {
@@ -122,6 +132,7 @@ impl Environment {
         let bell = Bell {
             ring,
             rung: AtomicBool::new(false),
+            worked: AtomicU32::new(0),
             ready: Mutex::default(),
         };
         Ok(Self {
@@ -133,6 +144,7 @@ impl Environment {
     /// The next batch, or nothing; then the bell rings again for what comes later.
     #[napi(catch_unwind)]
     pub fn drain<'env>(&self, env: &'env Env) -> Result<Option<Batch<'env>>> {
+        self.bell.worked.store(0, Ordering::Relaxed);
         let mut current = self.current.borrow_mut();
         let mut words = Vec::with_capacity(256);
         let mut arena = Vec::with_capacity(ARENA_BYTES);

@@ -7,11 +7,11 @@ use std::{
 
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    sync::mpsc,
     time::Instant,
 };
 
 use crate::{
+    commands,
     events::Events,
     handle::Handle,
     link::{End, Link},
@@ -34,8 +34,8 @@ where
 {
     let options = Arc::new(options);
     let shared = Arc::new(Shared::new(options.queue));
-    let (sender, mut commands) = mpsc::unbounded_channel();
-    let handle = Handle::new(options.clone(), shared.clone(), sender);
+    let (sender, mut commands) = commands::queue();
+    let handle = Handle::new(options.clone(), shared.clone(), sender, None);
     let task = async move {
         let mut session = Session::new(options.clone(), shared);
         let mut link = Link::new(stream, &options);

@@ -10,7 +10,8 @@ use crate::{
 };
 
 /// Implemented by each host. Every accepted operation ends in exactly one of `published`, `subscribed`, `refused`,
-/// `unsubscribed`, `withdrawn` and `failed`. Calls come from the connection's task and must not block.
+/// `unsubscribed`, `withdrawn` and `failed`. Calls come from the connection's task, which [`crate::Handle::flush_here`]
+/// runs as well, and must not block.
 pub trait Events: Send {
     /// CONNACK accepted the connection: the first time, again after [`Self::interrupted`], or, without that in between,
     /// because it was renewed.

@@ -2,15 +2,17 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{sync::mpsc, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     authorizer::Credentials,
+    commands::{self, Sender},
     error::{Code, Failure, Result, Stage},
     limits::{Limits, quoted},
     options::{Options, WhenFull, needs_mqtt_5},
     session::{Answer, Command, Expiry, Filter, Token},
     shared::Shared,
+    task::Task,
     wire::{OutboundPublish, PublishProperties, Version},
 };
 
@@ -18,14 +20,19 @@ use crate::{
 const BATCH_COMMANDS: usize = 256;
 /// Bytes that leave together at the latest.
 const BATCH_BYTES: usize = 64 * 1024;
+/// What the host's thread does itself at the most: one TLS record.
+const HERE_BYTES: usize = 16 * 1024;
 
 /// Lives where the host calls; dropping it ends the connection without a DISCONNECT, as the end of the process would.
 pub struct Handle {
     options: Arc<Options>,
     shared: Arc<Shared>,
-    commands: mpsc::UnboundedSender<Vec<Command>>,
+    commands: Sender,
+    task: Option<Arc<Task>>,
     batch: Vec<Command>,
     batch_bytes: usize,
+    /// The batch has a packet for the server.
+    for_server: bool,
     disconnecting: bool,
 }
 
@@ -33,14 +40,17 @@ impl Handle {
     pub(crate) fn new(
         options: Arc<Options>,
         shared: Arc<Shared>,
-        commands: mpsc::UnboundedSender<Vec<Command>>,
+        commands: Sender,
+        task: Option<Arc<Task>>,
     ) -> Self {
         Self {
             options,
             shared,
             commands,
+            task,
             batch: Vec::new(),
             batch_bytes: 0,
+            for_server: false,
             disconnecting: false,
         }
     }
@@ -109,6 +119,7 @@ impl Handle {
         }
         let bytes = self.check_filters(filters.iter().map(|wanted| &*wanted.filter))?;
         self.reserve(bytes)?;
+        self.for_server = true;
         self.push(Command::Subscribe { token, filters }, bytes);
         Ok(())
     }
@@ -119,6 +130,7 @@ impl Handle {
         let bytes = self.check_filters(filters.iter().map(|filter| &**filter))?;
         // A full queue must not keep anyone from asking for less.
         self.shared.budget.take(bytes);
+        self.for_server = true;
         self.push(Command::Unsubscribe { token, filters }, bytes);
         Ok(())
     }
@@ -162,10 +174,39 @@ impl Handle {
         if self.batch.is_empty() {
             return;
         }
-        let room = self.batch.len();
-        let batch = std::mem::replace(&mut self.batch, Vec::with_capacity(room));
+        self.send();
+        self.commands.wake();
+    }
+
+    /// The same, and this thread does the work if it is small: it takes less time than to wake the task's thread, which
+    /// goes on with whatever is left.
+    pub fn flush_here(&mut self) {
+        if self.batch.is_empty() {
+            return;
+        }
+        let small = self.for_server && self.batch_bytes <= HERE_BYTES;
+        self.send();
+        if !(small && self.run_here()) {
+            self.commands.wake();
+        }
+    }
+
+    fn send(&mut self) {
+        let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
-        let _ended = self.commands.send(batch);
+        self.for_server = false;
+        self.commands.send(batch);
+    }
+
+    /// Gives false where the task is busy, or does something else than to drive a link.
+    fn run_here(&self) -> bool {
+        let Some(task) = self.task.as_ref().filter(|_| self.shared.is_linked()) else {
+            return false;
+        };
+        self.shared.set_hosted(true);
+        let ran = task.run_here();
+        self.shared.set_hosted(false);
+        ran
     }
 
     fn check_publish(&self, topic: &str, payload: &[u8], qos: u8, retain: bool) -> Result<()> {
@@ -208,6 +249,7 @@ impl Handle {
         }
         let bytes = packet.len();
         self.reserve(bytes)?;
+        self.for_server = true;
         self.push(
             Command::Publish {
                 token,
@@ -231,6 +273,9 @@ impl Handle {
     }
 
     fn push(&mut self, command: Command, bytes: usize) {
+        if self.batch.capacity() == 0 {
+            self.batch = commands::spare();
+        }
         self.batch.push(command);
         self.batch_bytes += bytes;
         if self.batch.len() >= BATCH_COMMANDS || self.batch_bytes >= BATCH_BYTES {

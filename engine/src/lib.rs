@@ -17,7 +17,11 @@ pub use transport::Passage;
 /// The host's end: what it asks for, and what it is told.
 mod handle;
 pub use handle::Handle;
+/// The way of what it asks for.
+mod commands;
 mod events;
+/// What does it.
+mod task;
 pub use events::{Connected, Events, Message};
 
 /// A link without a supervisor, for benchmarks and tests.

@@ -16,15 +16,15 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
-    sync::mpsc::UnboundedReceiver,
     time::{Instant, Sleep, sleep_until},
 };
 
 use crate::{
+    commands::{self, Receiver},
     error::{Code, Failure, Result, Stage},
     events::Events,
     options::{Level, Options},
-    session::{Command, Ending, Flow, Session, server_disconnect},
+    session::{Ending, Flow, Session, server_disconnect},
     transport,
     wire::{ConnAck, Direction, Inbound, Trace, Version, next_frame, packet_name, read},
 };
@@ -40,6 +40,8 @@ const READ_BYTES: usize = 16 * 1024;
 const OWED_BYTES: usize = 64 * 1024;
 /// Turns of the loop before other connections get theirs.
 const TURNS: usize = 32;
+/// The same on the host's thread, which has other things to do than to read.
+const HOSTED_TURNS: usize = 3;
 /// The code of a WebSocket's close that tells nothing (RFC 6455, section 7.4.1).
 const NORMAL_CLOSURE: u16 = 1000;
 /// How long parts of a frame show that the server is there; then the whole has to come. A slow mobile network carries
@@ -154,7 +156,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
     pub async fn run<E: Events>(
         &mut self,
         session: &mut Session,
-        commands: &mut UnboundedReceiver<Vec<Command>>,
+        commands: &mut Receiver,
         events: &mut E,
     ) -> End {
         let end = poll_fn(|cx| self.poll(cx, session, commands, events)).await;
@@ -290,7 +292,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         &mut self,
         cx: &mut Context<'_>,
         session: &mut Session,
-        commands: &mut UnboundedReceiver<Vec<Command>>,
+        commands: &mut Receiver,
         events: &mut E,
     ) -> Poll<End> {
         let mut scratch = SCRATCH.take().unwrap_or_else(|| Scratch {
@@ -323,20 +325,26 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         &mut self,
         cx: &mut Context<'_>,
         session: &mut Session,
-        commands: &mut UnboundedReceiver<Vec<Command>>,
+        commands: &mut Receiver,
         events: &mut E,
         scratch: &mut [u8],
     ) -> Poll<Result<End>> {
-        for _ in 0..TURNS {
+        let turns = if session.shared().is_hosted() {
+            HOSTED_TURNS
+        } else {
+            TURNS
+        };
+        for _ in 0..turns {
             let now = Instant::now();
             let mut progress = false;
             while let Poll::Ready(batch) = commands.poll_recv(cx) {
-                let Some(batch) = batch else {
+                let Some(mut batch) = batch else {
                     return Poll::Ready(Ok(End::Abandoned));
                 };
-                for command in batch {
+                for command in batch.drain(..) {
                     session.command(command, now, events);
                 }
+                commands::keep(batch);
                 progress = true;
             }
             if session.wants_to_read(self.stopped, now) && self.owed() < OWED_BYTES {

@@ -9,6 +9,10 @@ pub struct Shared {
     pub budget: Budget,
     /// Nothing is accepted any more.
     closed: AtomicBool,
+    /// The task drives a link, and does nothing else.
+    linked: AtomicBool,
+    /// The host is running the task.
+    hosted: AtomicBool,
     maximum_packet_size: AtomicU32,
     retain_available: AtomicBool,
     maximum_qos: AtomicU32,
@@ -54,6 +58,8 @@ impl Shared {
         Self {
             budget: Budget::new(queue),
             closed: AtomicBool::new(false),
+            linked: AtomicBool::new(false),
+            hosted: AtomicBool::new(false),
             maximum_packet_size: AtomicU32::new(u32::MAX),
             retain_available: AtomicBool::new(true),
             maximum_qos: AtomicU32::new(1),
@@ -67,6 +73,22 @@ impl Shared {
 
     pub fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Relaxed)
+    }
+
+    pub fn set_linked(&self, linked: bool) {
+        self.linked.store(linked, Ordering::Relaxed);
+    }
+
+    pub fn is_linked(&self) -> bool {
+        self.linked.load(Ordering::Relaxed)
+    }
+
+    pub fn set_hosted(&self, hosted: bool) {
+        self.hosted.store(hosted, Ordering::Relaxed);
+    }
+
+    pub fn is_hosted(&self) -> bool {
+        self.hosted.load(Ordering::Relaxed)
     }
 
     /// Keeps what CONNACK granted, for the checks of the host's thread.

@@ -9,19 +9,18 @@ use std::{
     task::Poll,
 };
 
-use tokio::{
-    sync::mpsc::{self, UnboundedReceiver},
-    time::Instant,
-};
+use tokio::time::Instant;
 
 use crate::{
+    commands::{self, Receiver},
     error::{Code, Failure, Stage},
     events::Events,
     handle::Handle,
     link::End,
     options::{Level, Options},
-    session::{Command, Session},
+    session::Session,
     shared::Shared,
+    task::Task,
 };
 
 pub(crate) mod attempt;
@@ -34,34 +33,32 @@ mod tests;
 use life::Life;
 
 /// Prepares a connection: the host's end, and the task that the host runs to its end.
-pub fn connect<E: Events>(
+pub fn connect<E: Events + 'static>(
     options: Options,
     events: E,
 ) -> (Handle, impl Future<Output = ()> + Send + use<E>) {
     let options = Arc::new(options);
     let shared = Arc::new(Shared::new(options.queue));
-    let (sender, commands) = mpsc::unbounded_channel();
-    let handle = Handle::new(options.clone(), shared.clone(), sender);
-    (handle, supervise(options, shared, commands, events))
+    let (sender, receiver) = commands::queue();
+    let task = Task::new(supervise(options.clone(), shared.clone(), receiver, events));
+    let handle = Handle::new(options, shared, sender, Some(task.clone()));
+    (handle, task.run())
 }
 
 /// Runs a connection and reports its end, whatever happens: also a panic ends in `closed`.
 async fn supervise<E: Events>(
     options: Arc<Options>,
     shared: Arc<Shared>,
-    mut commands: UnboundedReceiver<Vec<Command>>,
+    mut commands: Receiver,
     mut events: E,
 ) {
     let mut session = Session::new(options.clone(), shared.clone());
-    let life = Life::new(options, &mut session, &mut commands, &mut events);
-    let end = guarded(Box::pin(life.live())).await;
+    let end = {
+        let mut life = Life::new(options, &mut session, &mut commands, &mut events);
+        guarded(Box::pin(life.live())).await
+    };
     shared.close();
-    commands.close();
-    let mut untaken = Vec::new();
-    // What the host is sending at this moment comes as well, which `try_recv` would not wait for.
-    while let Some(batch) = commands.recv().await {
-        untaken.extend(batch);
-    }
+    let untaken = commands.close();
     let (failure, of_operations) = match end {
         End::Failed(failure) => (Some(failure.clone()), failure),
         End::Disconnected | End::Abandoned | End::Renewing => {

@@ -50,7 +50,7 @@ impl Host {
                     .publish(begun as u32, TOPIC, &payload, qos, false)?;
                 begun += 1;
             }
-            self.handle.flush();
+            self.handle.flush_here();
             done += self.outbox.next().await?.published;
         }
         Ok(())
@@ -60,7 +60,7 @@ impl Host {
     pub async fn barrier(&mut self, size: usize) -> Result<()> {
         let payload = vec![b'x'; size];
         self.handle.publish(0, BARRIER, &payload, 1, false)?;
-        self.handle.flush();
+        self.handle.flush_here();
         while self.outbox.next().await?.published == 0 {}
         Ok(())
     }
@@ -73,7 +73,7 @@ impl Host {
             qos: load.qos,
         };
         self.handle.subscribe(0, vec![wanted])?;
-        self.handle.flush();
+        self.handle.flush_here();
         let mut first = None;
         let mut received = 0;
         while received < load.count {
@@ -94,7 +94,7 @@ impl Host {
                 rest = others;
             }
             self.handle.consumed(from, count as u32);
-            self.handle.flush();
+            self.handle.flush_here();
             received += count;
         }
         Ok(first.map_or(Duration::ZERO, |first| first.elapsed()))

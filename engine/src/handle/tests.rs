@@ -1,20 +1,17 @@
-use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
-
 use super::*;
 use crate::{
     authorizer::{Credentials, Login},
+    commands::{self, Receiver},
     options::{ConnectOptions, WebSocketOptions},
     testing::options,
     wire::{ConnAck, Inbound, Version, next_frame, read},
 };
 
-type Batches = UnboundedReceiver<Vec<Command>>;
-
-fn handle(change: impl FnOnce(&mut ConnectOptions)) -> (Handle, Batches) {
+fn handle(change: impl FnOnce(&mut ConnectOptions)) -> (Handle, Receiver) {
     let options = Arc::new(options(change));
     let shared = Arc::new(Shared::new(options.queue));
-    let (sender, batches) = unbounded_channel();
-    (Handle::new(options, shared, sender), batches)
+    let (sender, receiver) = commands::queue();
+    (Handle::new(options, shared, sender, None), receiver)
 }
 
 fn granted(properties: &[u8]) -> Handle {
@@ -38,16 +35,14 @@ fn filter(text: &str, qos: u8) -> Filter {
     }
 }
 
-/// How many commands each batch has that was sent.
-fn sent(batches: &mut Batches) -> Vec<usize> {
-    std::iter::from_fn(|| batches.try_recv().ok())
-        .map(|batch| batch.len())
-        .collect()
+/// How many commands were sent.
+fn sent(commands: &mut Receiver) -> usize {
+    commands.try_recv().len()
 }
 
 #[test]
 fn what_cannot_be_published_is_refused_and_takes_no_room() {
-    let (mut handle, mut batches) = handle(|_| {});
+    let (mut handle, mut commands) = handle(|_| {});
     let large = vec![0; 128 * 1024 + 1];
     for (topic, payload, qos, code) in [
         ("a/+", &[][..], 1, Code::InvalidTopic),
@@ -63,7 +58,7 @@ fn what_cannot_be_published_is_refused_and_takes_no_room() {
     }
     assert_eq!(handle.shared().budget.messages(), 0);
     handle.flush();
-    assert_eq!(sent(&mut batches), []);
+    assert_eq!(sent(&mut commands), 0);
 }
 
 #[test]
@@ -139,39 +134,47 @@ fn a_full_queue_keeps_nobody_from_unsubscribing() {
 
 #[test]
 fn commands_leave_together_and_not_too_many_at_a_time() {
-    let (mut handle, mut batches) = handle(|_| {});
+    let (mut handle, mut commands) = handle(|_| {});
     for token in 0..300 {
         handle.publish(token, "t", b"", 1, false).unwrap();
     }
-    assert_eq!(sent(&mut batches), [256]);
+    assert_eq!(sent(&mut commands), 256);
     handle.flush();
-    assert_eq!(sent(&mut batches), [44]);
+    assert_eq!(sent(&mut commands), 44);
     handle.flush();
-    assert_eq!(sent(&mut batches), []);
+    assert_eq!(sent(&mut commands), 0);
+}
+
+#[test]
+fn a_host_that_asks_for_nothing_holds_no_list() {
+    let (mut handle, _receiver) = handle(|_| {});
+    handle.publish(1, "t", b"", 1, false).unwrap();
+    handle.flush();
+    assert_eq!(handle.batch.capacity(), 0);
 }
 
 #[test]
 fn large_commands_leave_sooner() {
-    let (mut handle, mut batches) = handle(|_| {});
+    let (mut handle, mut commands) = handle(|_| {});
     for token in 0..3 {
         handle.publish(token, "t", &[0; 30_000], 1, false).unwrap();
     }
-    assert_eq!(sent(&mut batches), [3]);
+    assert_eq!(sent(&mut commands), 3);
 }
 
 #[test]
 fn a_withdrawal_and_the_end_wait_for_no_flush() {
-    let (mut handle, mut batches) = handle(|_| {});
+    let (mut handle, mut commands) = handle(|_| {});
     handle.publish(1, "t", b"", 1, false).unwrap();
     handle.withdraw(1);
-    assert_eq!(sent(&mut batches), [2]);
+    assert_eq!(sent(&mut commands), 2);
     handle.disconnect(Duration::ZERO);
-    assert_eq!(sent(&mut batches), [1]);
+    assert_eq!(sent(&mut commands), 1);
 }
 
 /// What a login answers that `credentials` gave, over WebSocket.
 fn answered(carrier: &str, given: Credentials) -> Result<Arc<Login>> {
-    let (mut handle, mut batches) = handle(|options| {
+    let (mut handle, mut commands) = handle(|options| {
         options.asks_credentials = true;
         options.credentials.authorizer_name = Some("Fixed".to_owned());
         options.credentials.token_key_name = Some("tok".to_owned());
@@ -182,7 +185,7 @@ fn answered(carrier: &str, given: Credentials) -> Result<Arc<Login>> {
         });
     });
     handle.credentials(1, Ok(given), None);
-    let Some(Command::Credentials { answer, .. }) = batches.try_recv().unwrap().pop() else {
+    let Some(Command::Credentials { answer, .. }) = commands.try_recv().pop() else {
         panic!("no answer")
     };
     answer.map(|answer| answer.login)

@@ -233,6 +233,10 @@ impl Session {
         self.options.version
     }
 
+    pub fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
     /// Whether the host wants records of this level.
     pub fn logs(&self, level: Level) -> bool {
         self.options.log_level >= Some(level)

@@ -8,10 +8,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    sync::mpsc::UnboundedReceiver,
-    time::{Instant, sleep, sleep_until},
-};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
     attempt::{Alpn, check, explain_road},
@@ -19,13 +16,14 @@ use super::{
 };
 use crate::{
     authorizer::Login,
+    commands::Receiver,
     deadline::Deadline,
     error::{Code, Failure, Result, Stage},
     events::Events,
     link::{End, Link},
     options::{Level, Options},
     secrets::repeats,
-    session::{Answer, Command, Expiry, Session},
+    session::{Answer, Expiry, Session},
     transport::{self, Stream, Transport},
     wire::{ConnAck, Direction, Trace, Version, next_frame},
 };
@@ -34,7 +32,7 @@ use crate::{
 pub(super) struct Life<'a, E> {
     options: Arc<Options>,
     session: &'a mut Session,
-    commands: &'a mut UnboundedReceiver<Vec<Command>>,
+    commands: &'a mut Receiver,
     events: &'a mut E,
     retry: Retry,
     transport: Arc<Transport>,
@@ -68,7 +66,7 @@ impl<'a, E: Events> Life<'a, E> {
     pub(super) fn new(
         options: Arc<Options>,
         session: &'a mut Session,
-        commands: &'a mut UnboundedReceiver<Vec<Command>>,
+        commands: &'a mut Receiver,
         events: &'a mut E,
     ) -> Self {
         Self {
@@ -87,7 +85,7 @@ impl<'a, E: Events> Life<'a, E> {
     }
 
     /// Lives until the host wants no connection any more, or no attempt is to follow.
-    pub(super) async fn live(mut self) -> End {
+    pub(super) async fn live(&mut self) -> End {
         let mut last: Option<Failure> = None;
         // Of a renewal, which has asked already.
         let mut answer: Option<Answer> = None;
@@ -137,30 +135,20 @@ impl<'a, E: Events> Life<'a, E> {
             let message = format!("{failure}; next attempt in {} ms", delay.as_millis());
             self.events.log(Level::Warn, &message);
             self.events.flush();
-            if let Err(end) = self.wait(sleep(delay), |_| None).await {
+            // In a box, which a connection that is up does without.
+            if let Err(end) = Box::pin(self.wait(sleep(delay), |_| None)).await {
                 return end;
             }
         }
     }
 
     /// Runs a link to its end.
-    async fn follow(&mut self, number: u32, opened: Opened) -> Followed {
-        let Opened {
-            mut link,
-            connack,
-            alpn_protocol,
-            expiry,
-        } = opened;
+    async fn follow(&mut self, number: u32, opened: Box<Opened>) -> Followed {
         let since = Instant::now();
-        let connected = self
-            .session
-            .connected(&connack, alpn_protocol, expiry, since);
-        self.retry.connected();
-        self.up = true;
-        self.events.attempted(number, None, None);
-        self.events.connected(&connected);
-        self.events.flush();
+        let mut link = self.begin(number, *opened, since);
+        self.session.shared().set_linked(true);
         let end = link.run(self.session, self.commands, self.events).await;
+        self.session.shared().set_linked(false);
         let closed_by_server = link.is_closed_by_server();
         let silent = closed_by_server && !link.is_told_why();
         drop(link);
@@ -202,13 +190,30 @@ impl<'a, E: Events> Life<'a, E> {
         }
     }
 
+    /// Tells the session and the host that there is a link.
+    fn begin(&mut self, number: u32, opened: Opened, now: Instant) -> Box<Link<Stream>> {
+        let Opened {
+            link,
+            connack,
+            alpn_protocol,
+            expiry,
+        } = opened;
+        let connected = self.session.connected(&connack, alpn_protocol, expiry, now);
+        self.retry.connected();
+        self.up = true;
+        self.events.attempted(number, None, None);
+        self.events.connected(&connected);
+        self.events.flush();
+        link
+    }
+
     /// One attempt: credentials, road, CONNECT, CONNACK.
     async fn open(
         &mut self,
         number: u32,
         answer: Option<Answer>,
         last: Option<&Failure>,
-    ) -> std::result::Result<Opened, Stop> {
+    ) -> std::result::Result<Box<Opened>, Stop> {
         let options = self.options.clone();
         self.warnings.clone_from(&options.warnings);
         self.warn();
@@ -273,12 +278,12 @@ impl<'a, E: Events> Life<'a, E> {
         });
         self.log(Level::Info, "connected");
         self.log(Level::Debug, &format!("CONNACK: {connack:?}"));
-        Ok(Opened {
+        Ok(Box::new(Opened {
             link,
             connack,
             alpn_protocol: alpn.protocol,
             expiry,
-        })
+        }))
     }
 
     /// What this attempt logs in with: asked anew each time where the host wants to be asked.

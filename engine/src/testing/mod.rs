@@ -11,3 +11,7 @@ pub use packets::{Sent, packet, parse, parse_all, server};
 /// Certificates, and an endpoint that speaks TLS.
 mod tls;
 pub use tls::{Authority, Endpoint, Identity, Listener};
+
+/// A waker that counts.
+mod wakes;
+pub use wakes::Wakes;

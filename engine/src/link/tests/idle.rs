@@ -8,7 +8,6 @@ use std::{
 
 use tokio::{
     io::{DuplexStream, duplex},
-    sync::mpsc,
     time::{Instant, sleep, timeout},
 };
 
@@ -17,9 +16,10 @@ use super::{
     kit::{Peer, connected, start_watching},
 };
 use crate::{
+    commands::{self, Receiver},
     error::Code,
     handle::Handle,
-    session::{Command, Session},
+    session::Session,
     shared::Shared,
     testing::{
         Recorder, Sent, options,
@@ -32,7 +32,7 @@ struct Stepped {
     link: Link<DuplexStream>,
     session: Session,
     handle: Handle,
-    commands: mpsc::UnboundedReceiver<Vec<Command>>,
+    commands: Receiver,
     events: Recorder,
 }
 
@@ -44,11 +44,11 @@ impl Stepped {
             options.keep_alive_seconds = Some(0.0);
         }));
         let shared = Arc::new(Shared::new(options.queue));
-        let (sender, commands) = mpsc::unbounded_channel();
+        let (sender, commands) = commands::queue();
         let mut stepped = Self {
             link: Link::new(near, &options),
             session: Session::new(options.clone(), shared.clone()),
-            handle: Handle::new(options.clone(), shared, sender),
+            handle: Handle::new(options.clone(), shared, sender, None),
             commands,
             events: Recorder::default(),
         };

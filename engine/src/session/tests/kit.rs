@@ -1,13 +1,11 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::BytesMut;
-use tokio::{
-    sync::mpsc::{self, UnboundedReceiver},
-    time::Instant,
-};
+use tokio::time::Instant;
 
-use super::super::{Command, Expiry, Filter, Flow, Session, Token};
+use super::super::{Expiry, Filter, Flow, Session, Token};
 use crate::{
+    commands::{self, Receiver},
     error::{Code, Failure, Stage},
     handle::Handle,
     options::ConnectOptions,
@@ -25,7 +23,7 @@ pub struct Bench {
     pub events: Recorder,
     pub shared: Arc<Shared>,
     pub now: Instant,
-    commands: UnboundedReceiver<Vec<Command>>,
+    commands: Receiver,
     version: Version,
 }
 
@@ -43,10 +41,10 @@ impl Bench {
             change(options);
         }));
         let shared = Arc::new(Shared::new(options.queue));
-        let (sender, commands) = mpsc::unbounded_channel();
+        let (sender, commands) = commands::queue();
         Self {
             session: Session::new(options.clone(), shared.clone()),
-            handle: Handle::new(options.clone(), shared.clone(), sender),
+            handle: Handle::new(options.clone(), shared.clone(), sender, None),
             events: Recorder::default(),
             shared,
             now: Instant::now(),
@@ -129,10 +127,8 @@ impl Bench {
     /// Hands what the host has asked for to the session.
     pub fn take_commands(&mut self) {
         self.handle.flush();
-        while let Ok(batch) = self.commands.try_recv() {
-            for command in batch {
-                self.session.command(command, self.now, &mut self.events);
-            }
+        for command in self.commands.try_recv() {
+            self.session.command(command, self.now, &mut self.events);
         }
     }
 

@@ -5,6 +5,8 @@ mod kit;
 
 /// What can go wrong on the way to CONNACK, each with its code and stage.
 mod connecting;
+/// What the host's thread does itself.
+mod hosting;
 /// One link after another.
 mod reconnecting;
 /// ALPN, and TLS sessions that resume.
