@@ -10,45 +10,39 @@ import type {
   PacketRecord,
   PublishOptions,
   PublishResult,
+  QoS,
 } from '../index.js'
 import { Credit } from './credit.js'
 import type { CredentialsSource } from './credentials.js'
-import {
-  environment,
-  hold,
-  register,
-  release,
-  unregister,
-  type Arrival,
-  type Receiver,
-} from './environment.js'
+import { environment, hold, register, release, unregister, type Receiver } from './environment.js'
 import { MqttError, closed } from './errors.js'
 import { Filters } from './filters.js'
 import { sharedInbox, type KeptTopics, type Sender } from './inbox.js'
-import { ReceivedMessage } from './message.js'
+import { ReceivedMessage, type Consumer } from './message.js'
 import {
   native,
   type NativeConnected,
   type NativeConnection,
   type NativeFailure,
   type NativeOptions,
+  type NativeProperties,
 } from './native.js'
 import { nativeProperties } from './properties.js'
 import { onAbort } from './signals.js'
 import { Slots } from './slots.js'
 import { FilterUse, type Owner } from './subscription.js'
 
-/** What the face of a connection is told. */
-export interface Face {
-  connected(connected: NativeConnected): void
-  interrupted(error: MqttError): void
-  attempted(attempt: AttemptReport): void
+/** What a connection is told by its channel. One for all of them: closures would cost each half a kilobyte. */
+export interface Face<C> {
+  connected(connection: C, connected: NativeConnected): void
+  interrupted(connection: C, error: MqttError): void
+  attempted(connection: C, attempt: AttemptReport): void
   /** `told` says whether somebody has learnt of an error otherwise: by an operation, or in a loop. */
-  closed(reason: CloseReason, told: boolean): void
+  closed(connection: C, reason: CloseReason, told: boolean): void
   /** Whether anyone listens for every message. */
-  listens(): boolean
-  message(message: ReceivedMessage): void
-  log(record: LogRecord): void
+  listens(connection: C): boolean
+  message(connection: C, message: ReceivedMessage): void
+  log(connection: C, record: LogRecord): void
 }
 
 export interface ChannelOptions {
@@ -69,14 +63,16 @@ export interface Acknowledged {
   said: string
 }
 
+const NO_OPTIONS: PublishOptions = {}
 /** How long after CONNACK a message that nobody wants waits for somebody: a resumed session delivers at once. */
 const CLAIM_MS = 5_000
 /** Failures of a subscribe that leave nothing at the server. */
 const UNASKED: ReadonlySet<unknown> = new Set(['ERR_LIMIT', 'ERR_SUSPECTED_POLICY'])
 const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'] as const
 
-export class Channel implements Receiver, Owner, Sender {
-  readonly #face: Face
+export class Channel<C> implements Receiver, Owner, Sender, Consumer {
+  readonly #face: Face<C>
+  readonly #connection: C
   readonly #options: ChannelOptions
   readonly native: NativeConnection
   #topics: KeptTopics | undefined
@@ -87,7 +83,7 @@ export class Channel implements Receiver, Owner, Sender {
   readonly #filters = new Filters()
   readonly #credit: Credit
   /** With `manualAck`: what is not consumed yet, by its number. */
-  readonly #unacknowledged = new Map<number, ReceivedMessage>()
+  #unacknowledged: Map<number, ReceivedMessage> | undefined
   #flushing = false
   #unclaimed: ReceivedMessage[] | undefined = []
   #claimTimer: NodeJS.Timeout | undefined
@@ -97,25 +93,26 @@ export class Channel implements Receiver, Owner, Sender {
   /** Whether there is a connection at the moment. */
   #online = false
   /** Those who wait for an UNSUBACK that a lost connection does not bring. */
-  readonly #leavers = new Set<() => void>()
+  #leavers: Set<() => void> | undefined
   #ending = false
 
   /** Starts to connect. Throws an MqttError where an option cannot work. */
-  constructor(face: Face, options: ChannelOptions, connect: NativeOptions) {
+  constructor(face: Face<C>, connection: C, options: ChannelOptions, connect: NativeOptions) {
     this.#face = face
+    this.#connection = connection
     this.#options = options
     if (options.credentials !== undefined) {
       const { CredentialsSource: Source } = require('./credentials.js') as typeof import('./credentials.js')
       this.#credentials = new Source(options.credentials)
     }
     this.#index = register(this)
-    const connection = native.connectWithCustomAuthorizer(environment, this.#index, connect)
-    if ('code' in connection) {
+    const begun = native.connectWithCustomAuthorizer(environment, this.#index, connect)
+    if ('code' in begun) {
       unregister(this.#index)
-      throw new MqttError(connection)
+      throw new MqttError(begun)
     }
-    this.native = connection
-    this.#credit = new Credit(connection, options.creditBatch, () => this.#flushSoon())
+    this.native = begun
+    this.#credit = new Credit(this, options.creditBatch)
     hold()
   }
 
@@ -143,17 +140,21 @@ export class Channel implements Receiver, Owner, Sender {
     retain: boolean,
     options: PublishOptions | undefined,
   ): Promise<PublishResult> {
-    const { signal, properties, expiresInMs } = options ?? {}
-    if (properties === undefined && expiresInMs === undefined) {
-      return this.#operation(signal, (token) => {
-        if (sharedInbox().publish(this, token, topic, payload, qos, retain)) return null
-        return this.#ordered().publish(token, topic, bytesOf(payload), qos, retain)
-      })
+    const { signal, properties, expiresInMs } = options ?? NO_OPTIONS
+    if (properties !== undefined || expiresInMs !== undefined) {
+      const said = nativeProperties(properties, 'properties')
+      return this.#operation(signal, (token) =>
+        this.#ordered().publishWith(token, topic, bytesOf(payload), qos, retain, said, expiresInMs),
+      )
     }
-    const said = nativeProperties(properties, 'properties')
-    return this.#operation(signal, (token) =>
-      this.#ordered().publishWith(token, topic, bytesOf(payload), qos, retain, said, expiresInMs),
-    )
+    if (signal !== undefined) {
+      return this.#operation(signal, (token) => this.#publish(token, topic, payload, qos, retain))
+    }
+    // As `#operation` does it, with one closure less: nearly every message goes this way.
+    return new Promise((resolve, reject) => {
+      const token = this.#enter(resolve, reject)
+      if (token !== undefined) this.#begun(token, this.#publish(token, topic, payload, qos, retain))
+    })
   }
 
   refuse(token: number, failure: NativeFailure): void {
@@ -289,9 +290,30 @@ export class Channel implements Receiver, Owner, Sender {
     this.#slots.reject(token, undefined)
   }
 
-  message(arrival: Arrival): void {
-    const { filters } = arrival
-    const message = this.#received(arrival)
+  message(
+    number: number,
+    topic: string,
+    payload: Buffer,
+    qos: QoS,
+    retain: boolean,
+    dup: boolean,
+    properties: NativeProperties | undefined,
+    filters: readonly number[],
+  ): void {
+    const { manualAck } = this.#options
+    const consumer = manualAck ? this : this.#credit
+    const message = new ReceivedMessage(
+      consumer,
+      manualAck,
+      number,
+      topic,
+      payload,
+      qos,
+      retain,
+      dup,
+      properties,
+    )
+    if (manualAck) (this.#unacknowledged ??= new Map()).set(number, message)
     const uses = filters.length > 0 ? this.#filters.usesOfIds(filters) : this.#usesMatching(message.topic)
     const listened = this.#isListened()
     let taken = listened
@@ -305,23 +327,29 @@ export class Channel implements Receiver, Owner, Sender {
     this.#credit.delivering = false
   }
 
+  /** With `manualAck`. */
+  consumed(number: number): void {
+    this.#unacknowledged?.delete(number)
+    this.#credit.consumed(number)
+  }
+
   connected(connected: NativeConnected): void {
     // Also where a renewal has replaced one connection by another.
     this.#forgo()
     this.#online = true
     this.#claimTimer ??= setTimeout(() => this.#dropUnclaimed(), CLAIM_MS).unref()
-    this.#face.connected(connected)
+    this.#face.connected(this.#connection, connected)
   }
 
   interrupted(failure: NativeFailure): void {
     this.#online = false
     this.#forgo()
-    for (const leave of this.#leavers) leave()
-    this.#face.interrupted(this.#error(failure))
+    for (const leave of this.#leavers ?? []) leave()
+    this.#face.interrupted(this.#connection, this.#error(failure))
   }
 
   attempted(number: number, failure: NativeFailure | undefined, nextDelayMs: number | undefined): void {
-    this.#face.attempted({
+    this.#face.attempted(this.#connection, {
       number,
       ...(failure !== undefined && { error: this.#error(failure) }),
       ...(nextDelayMs !== undefined && { nextDelayMs }),
@@ -372,7 +400,8 @@ export class Channel implements Receiver, Owner, Sender {
     this.#slots.rejectAll(() => error ?? closed())
     for (const use of uses) FilterUse.end(use, error)
     this.#filters.clear()
-    this.#face.closed(error === undefined ? { unsettled } : { error, unsettled }, told)
+    const reason = error === undefined ? { unsettled } : { error, unsettled }
+    this.#face.closed(this.#connection, reason, told)
   }
 
   traced(packet: PacketRecord): void {
@@ -428,28 +457,44 @@ export class Channel implements Receiver, Owner, Sender {
     reject: (error: unknown) => void,
     begin: (token: number) => NativeFailure | null,
   ): number | undefined {
-    if (!this.#open || this.#ending) {
-      reject(closed())
-      return undefined
-    }
-    const token = this.#slots.open(resolve, reject)
-    const failure = begin(token)
+    const token = this.#enter(resolve, reject)
+    return token === undefined ? undefined : this.#begun(token, begin(token))
+  }
+
+  #enter<T>(resolve: (value: T) => void, reject: (error: unknown) => void): number | undefined {
+    if (this.#open && !this.#ending) return this.#slots.open(resolve, reject)
+    reject(closed())
+    return undefined
+  }
+
+  #begun(token: number, failure: NativeFailure | null): number | undefined {
     if (failure !== null) {
       this.#slots.reject(token, this.#error(failure))
       return undefined
     }
-    this.#flushSoon()
+    this.flushSoon()
     return token
   }
 
-  /** What is asked for in one turn of the event loop leaves together. */
-  #flushSoon(): void {
-    if (this.#flushing) return
-    this.#flushing = true
-    queueMicrotask(this.#flush)
+  #publish(
+    token: number,
+    topic: string,
+    payload: string | Uint8Array,
+    qos: number,
+    retain: boolean,
+  ): NativeFailure | null {
+    if (sharedInbox().publish(this, token, topic, payload, qos, retain)) return null
+    return this.#ordered().publish(token, topic, bytesOf(payload), qos, retain)
   }
 
-  readonly #flush = (): void => {
+  /** What is asked for in one turn of the event loop leaves together. */
+  flushSoon(): void {
+    if (this.#flushing) return
+    this.#flushing = true
+    queueMicrotask(() => this.#flush())
+  }
+
+  #flush(): void {
     this.#flushing = false
     this.#credit.hand()
     this.#ordered().flush()
@@ -478,11 +523,12 @@ export class Channel implements Receiver, Owner, Sender {
     if (!this.#online) return void told.catch(ignore)
     let leave: (() => void) | undefined
     const interrupted = new Promise<void>((resolve) => (leave = resolve))
-    this.#leavers.add(leave!)
+    const leavers = (this.#leavers ??= new Set())
+    leavers.add(leave!)
     try {
       await Promise.race([told, interrupted])
     } finally {
-      this.#leavers.delete(leave!)
+      leavers.delete(leave!)
       told.catch(ignore)
     }
   }
@@ -491,19 +537,9 @@ export class Channel implements Receiver, Owner, Sender {
     return this.#operation(signal, (token) => this.#ordered().unsubscribe(token, [...filters]))
   }
 
-  #received(arrival: Arrival): ReceivedMessage {
-    if (!this.#options.manualAck) return new ReceivedMessage(arrival, false, this.#credit.consumed)
-    const message = new ReceivedMessage(arrival, true, (number) => {
-      this.#unacknowledged.delete(number)
-      this.#credit.consumed(number)
-    })
-    this.#unacknowledged.set(arrival.number, message)
-    return message
-  }
-
   /** What came over a connection that is gone cannot be acknowledged any more: it holds no credit for that. */
   #forgo(): void {
-    for (const message of this.#unacknowledged.values()) message.ack()
+    for (const message of this.#unacknowledged?.values() ?? []) message.ack()
   }
 
   /** The uses for a message of which the connection's task knew none: their filters may be on their way to it. */
@@ -513,14 +549,14 @@ export class Channel implements Receiver, Owner, Sender {
 
   /** Whether somebody wants all messages. */
   #isListened(): boolean {
-    return this.#options.onMessage !== undefined || this.#face.listens()
+    return this.#options.onMessage !== undefined || this.#face.listens(this.#connection)
   }
 
   /** Offers a message to those who want all. */
   #offer(message: ReceivedMessage): void {
     const { onMessage } = this.#options
     if (onMessage !== undefined) this.handle(onMessage, message)
-    this.#face.message(message)
+    this.#face.message(this.#connection, message)
   }
 
   #keepUnclaimed(message: ReceivedMessage): void {
@@ -578,7 +614,8 @@ export class Channel implements Receiver, Owner, Sender {
 
   #record(level: LogRecord['level'], message: string, packet?: PacketRecord): void {
     const { clientId } = this
-    this.#face.log({ level, message, time: Date.now(), clientId, ...(packet !== undefined && { packet }) })
+    const record = { level, message, time: Date.now(), clientId, ...(packet !== undefined && { packet }) }
+    this.#face.log(this.#connection, record)
   }
 }
 

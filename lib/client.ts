@@ -6,7 +6,6 @@ import { Channel, type Face } from './channel.js'
 import { publishDiagnostics } from './diagnostics.js'
 import { MqttError, invalidOption } from './errors.js'
 import { isolated } from './isolated.js'
-import type { ReceivedMessage } from './message.js'
 import { native, type NativeConnected } from './native.js'
 import {
   checkDisconnectOptions,
@@ -56,6 +55,8 @@ export async function diagnose(options: api.DiagnoseOptions): Promise<api.Diagno
 /** Milliseconds of a clock that only goes forward. `performance` would load seven modules of Node's for it. */
 const now = (): number => process.uptime() * 1_000
 
+function ignore(): void {}
+
 /** What is replayed. */
 type Told = 'connect' | 'interrupt' | 'resume' | 'closed'
 
@@ -69,11 +70,16 @@ type AwsMessageHandler = (
 
 class Connection extends EventEmitter<api.ConnectionEvents> implements api.Connection {
   readonly #closed: Promise<api.CloseReason>
+  #close!: (reason: api.CloseReason) => void
   /** Whether the app has asked for `closed`. */
   #watched = false
-  readonly #channel: Channel
+  readonly #channel: Channel<Connection>
   readonly #established: Promise<this>
+  /** Until the first CONNACK, or the end without one. */
+  #opening: { establish: (connection: Connection) => void; fail: (error: Error) => void } | undefined
   readonly #mqttVersion: number
+  readonly #logger: api.ConnectOptions['logger']
+  readonly #onAttempt: api.ConnectOptions['onAttempt']
   /** Made with the first one. */
   #requests: Requests | undefined
   #state: api.ConnectionState = 'connecting'
@@ -84,83 +90,27 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   #downSince = 0
   #attempts = 0
   #lastError: MqttError | undefined
+  /** Whether there ever was a listener for every message. */
+  #mayListen = false
   /** What is told once more, to the first listener that comes later. */
-  readonly #replays = new Map<string, unknown>()
+  readonly #replays: Partial<Record<Told, object | undefined>> = {}
 
   constructor(options: api.ConnectOptions, connect: ReturnType<typeof nativeOptions>) {
     super()
-    let establish: (connection: this) => void
-    let fail: (error: Error) => void
-    let close: (reason: api.CloseReason) => void
-    this.#closed = new Promise((resolve) => (close = resolve))
-    this.#established = new Promise((resolve, reject) => {
-      establish = resolve
-      fail = reject
+    this.#closed = new Promise((resolve) => (this.#close = resolve))
+    this.#established = new Promise((resolve, fail) => {
+      this.#opening = { establish: resolve as (connection: Connection) => void, fail }
     })
     // Where nobody waits for it, its failure is told by `closed`.
-    this.#established.catch(() => {})
+    this.#established.catch(ignore)
     this.#held = options.initialConnect === 'background'
     this.#mqttVersion = options.mqttVersion ?? 5
-    const { logger, onAttempt } = options
+    this.#logger = options.logger
+    this.#onAttempt = options.onAttempt
     const credit = options.receive?.maxMessages ?? 1_000
-    const face: Face = {
-      connected: (connected) => {
-        const first = this.#connected === undefined
-        this.#connected = { sessionPresent: connected.sessionPresent, negotiated: negotiated(connected) }
-        this.#upSince = now()
-        const renewed = this.#state === 'connected'
-        if (this.#state !== 'disconnecting') this.#state = 'connected'
-        this.#held = true
-        establish(this)
-        if (first) {
-          this.#tell('connect', this.#connected)
-        } else if (!renewed) {
-          this.#replays.delete('interrupt')
-          const downMs = Math.round(this.#upSince - this.#downSince)
-          this.#tell('resume', { ...this.#connected, downMs })
-        }
-      },
-      interrupted: (error) => {
-        if (this.#state === 'connected') this.#state = 'reconnecting'
-        this.#upSince = undefined
-        this.#downSince = now()
-        this.#lastError = error
-        this.#replays.delete('resume')
-        this.#tell('interrupt', { error })
-      },
-      attempted: (attempt) => {
-        this.#attempts = attempt.number
-        this.#lastError = attempt.error ?? this.#lastError
-        if (onAttempt !== undefined) isolated(() => onAttempt(attempt))
-        publishDiagnostics('attempt', this, attempt)
-      },
-      closed: (reason, told) => {
-        const { error } = reason
-        this.#state = 'closed'
-        this.#upSince = undefined
-        this.#lastError = error ?? this.#lastError
-        const asked = this.#requests?.end(error) ?? false
-        fail(error ?? new Error('connecting was aborted'))
-        close(reason)
-        if (!this.#held) return
-        const known = told || asked || this.#watched
-        if (error !== undefined && !known && this.listenerCount('closed') === 0) {
-          process.emitWarning(
-            `the connection of ${this.clientId} has ended, and nobody watches its \`closed\`: ${error.code}: ${error.message}`,
-            'ConnectionClosedWarning',
-          )
-        }
-        this.#tell('closed', reason)
-      },
-      listens: () => this.listenerCount('message') > 0,
-      message: (message: ReceivedMessage) => void this.#emit('message', message),
-      log: (record) => {
-        if (logger !== undefined) isolated(() => logger(record))
-        this.#emit('log', record)
-      },
-    }
     this.#channel = new Channel(
-      face,
+      Connection.#face,
+      this,
       {
         manualAck: options.manualAck ?? false,
         logLevel: options.logLevel ?? 'none',
@@ -171,7 +121,69 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
       },
       connect,
     )
-    EventEmitter.prototype.on.call(this, 'newListener', (event: string) => this.#listenerComes(event))
+    EventEmitter.prototype.on.call(this, 'newListener', Connection.#listenerComes)
+  }
+
+  static readonly #face: Face<Connection> = {
+    connected(connection, connected) {
+      const first = connection.#connected === undefined
+      const { sessionPresent } = connected
+      connection.#connected = { sessionPresent, negotiated: negotiated(connected) }
+      connection.#upSince = now()
+      const renewed = connection.#state === 'connected'
+      if (connection.#state !== 'disconnecting') connection.#state = 'connected'
+      connection.#held = true
+      connection.#opening?.establish(connection)
+      connection.#opening = undefined
+      if (first) {
+        connection.#tell('connect', connection.#connected)
+      } else if (!renewed) {
+        connection.#replays.interrupt = undefined
+        const downMs = Math.round(connection.#upSince - connection.#downSince)
+        connection.#tell('resume', { ...connection.#connected, downMs })
+      }
+    },
+    interrupted(connection, error) {
+      if (connection.#state === 'connected') connection.#state = 'reconnecting'
+      connection.#upSince = undefined
+      connection.#downSince = now()
+      connection.#lastError = error
+      connection.#replays.resume = undefined
+      connection.#tell('interrupt', { error })
+    },
+    attempted(connection, attempt) {
+      connection.#attempts = attempt.number
+      connection.#lastError = attempt.error ?? connection.#lastError
+      const onAttempt = connection.#onAttempt
+      if (onAttempt !== undefined) isolated(() => onAttempt(attempt))
+      publishDiagnostics('attempt', connection, attempt)
+    },
+    closed(connection, reason, told) {
+      const { error } = reason
+      connection.#state = 'closed'
+      connection.#upSince = undefined
+      connection.#lastError = error ?? connection.#lastError
+      const asked = connection.#requests?.end(error) ?? false
+      connection.#opening?.fail(error ?? new Error('connecting was aborted'))
+      connection.#opening = undefined
+      connection.#close(reason)
+      if (!connection.#held) return
+      const known = told || asked || connection.#watched
+      if (error !== undefined && !known && connection.listenerCount('closed') === 0) {
+        process.emitWarning(
+          `the connection of ${connection.clientId} has ended, and nobody watches its \`closed\`: ${error.code}: ${error.message}`,
+          'ConnectionClosedWarning',
+        )
+      }
+      connection.#tell('closed', reason)
+    },
+    listens: (connection) => connection.#mayListen && connection.listenerCount('message') > 0,
+    message: (connection, message) => void connection.#emit('message', message),
+    log(connection, record) {
+      const logger = connection.#logger
+      if (logger !== undefined) isolated(() => logger(record))
+      connection.#emit('log', record)
+    },
   }
 
   /** Resolves with the connection once the server has accepted it. */
@@ -348,7 +360,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
 
   #tell(event: Told, payload: object): void {
     publishDiagnostics(event, this, payload)
-    if (!this.#emit(event, payload)) this.#replays.set(event, payload)
+    if (!this.#emit(event, payload)) this.#replays[event] = payload
   }
 
   /** Emits to each listener by itself: one that throws stops no other, and nothing else. */
@@ -360,13 +372,18 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     return true
   }
 
-  #listenerComes(event: string): void {
-    if (event === 'message') queueMicrotask(() => this.#channel.claim())
-    if (!this.#replays.has(event)) return
-    const payload = this.#replays.get(event)
-    this.#replays.delete(event)
+  /** Called by the emitter, which it gets as `this`. */
+  static #listenerComes(this: Connection, event: string): void {
+    if (event === 'message') {
+      this.#mayListen = true
+      queueMicrotask(() => this.#channel.claim())
+    }
+    const told = event as Told
+    const payload = Object.hasOwn(this.#replays, event) ? this.#replays[told] : undefined
+    if (payload === undefined) return
+    this.#replays[told] = undefined
     queueMicrotask(() => {
-      if (!this.#emit(event, payload)) this.#replays.set(event, payload)
+      if (!this.#emit(event, payload)) this.#replays[told] = payload
     })
   }
 }

@@ -1,10 +1,15 @@
 import type { NativeConnection } from './native.js'
 
+export interface Sender {
+  readonly native: NativeConnection
+  /** Sends what was gathered with everything else of this turn of the event loop. */
+  flushSoon(): void
+}
+
 /** Gives credit back for consumed messages, in ranges and not one by one. */
 export class Credit {
   readonly #native: NativeConnection
-  /** Sends what was gathered with everything else of this turn of the event loop. */
-  readonly #flushSoon: () => void
+  readonly #sender: Sender
   /** So much goes back at once at the latest. */
   readonly #most: number
   #from = 0
@@ -13,18 +18,18 @@ export class Credit {
   /** A message is being handed out. */
   delivering = false
 
-  constructor(native: NativeConnection, most: number, flushSoon: () => void) {
-    this.#native = native
-    this.#flushSoon = flushSoon
+  constructor(sender: Sender, most: number) {
+    this.#native = sender.native
+    this.#sender = sender
     this.#most = most
   }
 
   /** One message is consumed. */
-  readonly consumed = (number: number): void => {
+  consumed(number: number): void {
     if (this.#count > 0 && number !== (this.#from + this.#count) >>> 0) this.hand()
     if (this.#count++ === 0) this.#from = number
     // What handlers consume in one drain goes back together; a loop consumes one message in each microtask.
-    if (this.delivering) this.#flushSoon()
+    if (this.delivering) this.#sender.flushSoon()
     else if (this.#count >= this.#most) this.#flush()
     else this.#flushLater()
   }

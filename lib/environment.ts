@@ -14,7 +14,17 @@ export interface Receiver {
   readonly keptTopics: string[]
   /** `said` are the server's own words, here and below; empty where it has none. */
   published(token: number, packetId: number, reasonCode: number, said: string): void
-  message(arrival: Arrival): void
+  /** `filters` are the numbers of those that match; some given up since may be among them. */
+  message(
+    number: number,
+    topic: string,
+    payload: Buffer,
+    qos: 0 | 1,
+    retain: boolean,
+    dup: boolean,
+    properties: NativeProperties | undefined,
+    filters: readonly number[],
+  ): void
   subscribed(token: number, packetId: number, granted: number[], said: string): void
   unsubscribed(token: number, packetId: number, reasonCodes: number[], said: string): void
   refused(token: number, codes: number[], failure: NativeFailure): void
@@ -29,18 +39,6 @@ export interface Receiver {
   closed(failure: NativeFailure | undefined, unsettled: number): void
   log(level: number, message: string): void
   traced(packet: PacketRecord): void
-}
-
-export interface Arrival {
-  number: number
-  topic: string
-  payload: Buffer
-  qos: 0 | 1
-  retain: boolean
-  dup: boolean
-  properties: NativeProperties | undefined
-  /** Numbers of the filters that match; those given up since may be among them. */
-  filters: readonly number[]
 }
 
 const enum Kind {
@@ -181,11 +179,9 @@ class Cursor {
           this.#word += 3
           break
         }
-        case Kind.Message: {
-          const arrival = this.#message(first, receiver)
-          receiver?.message(arrival)
+        case Kind.Message:
+          this.#message(first, receiver)
           break
-        }
         case Kind.Topic: {
           const topic = this.#text(words[this.#word + 1])
           if (receiver !== undefined) receiver.keptTopics[first >>> 16] = topic
@@ -270,7 +266,7 @@ class Cursor {
     return false
   }
 
-  #message(first: number, receiver: Receiver | undefined): Arrival {
+  #message(first: number, receiver: Receiver | undefined): void {
     const words = this.#words
     const at = this.#word
     const topic = first & Flag.Kept ? (receiver?.keptTopics[words[at + 2]] ?? '') : this.#text(words[at + 2])
@@ -286,16 +282,16 @@ class Cursor {
     this.#word = at + 4 + count
     const filters = count === 0 ? NO_FILTERS : this.#filters(at + 4, count)
     const properties = first & Flag.Properties ? this.#next<NativeProperties>() : undefined
-    return {
-      number: words[at + 1],
+    receiver?.message(
+      words[at + 1],
       topic,
       payload,
-      qos: first & Flag.Qos1 ? 1 : 0,
-      retain: (first & Flag.Retain) !== 0,
-      dup: (first & Flag.Dup) !== 0,
+      first & Flag.Qos1 ? 1 : 0,
+      (first & Flag.Retain) !== 0,
+      (first & Flag.Dup) !== 0,
       properties,
       filters,
-    }
+    )
   }
 
   /** Mostly the same one as before. */

@@ -13,17 +13,18 @@ const NOBODY: readonly FilterUse[] = []
 
 /** The topic filters of a connection, each once, with everyone who uses it. */
 export class Filters {
-  readonly #byText = new Map<string, FilterEntry>()
-  readonly #byId = new Map<number, FilterEntry>()
+  /** Made with the first of them: many connections only publish. */
+  #maps: { byText: Map<string, FilterEntry>; byId: Map<number, FilterEntry> } | undefined
   #nextId = 0
 
   /** The entry of a filter, made where there is none. */
   enter(filter: string): FilterEntry {
-    let entry = this.#byText.get(filter)
+    const { byText, byId } = (this.#maps ??= { byText: new Map(), byId: new Map() })
+    let entry = byText.get(filter)
     if (entry === undefined) {
       entry = { filter, id: this.#nextId++, qos: 0, uses: NOBODY }
-      this.#byText.set(filter, entry)
-      this.#byId.set(entry.id, entry)
+      byText.set(filter, entry)
+      byId.set(entry.id, entry)
     }
     return entry
   }
@@ -35,43 +36,46 @@ export class Filters {
   /** Takes a use off filters; gives those that have none left, and are gone. */
   detach(use: FilterUse, filters: readonly string[]): string[] {
     return filters.filter((filter) => {
-      const entry = this.#byText.get(filter)
+      const entry = this.#entry(filter)
       if (entry === undefined) return false
       entry.uses = entry.uses.filter((each) => each !== use)
       if (entry.uses.length > 0) return false
-      this.#byText.delete(filter)
-      this.#byId.delete(entry.id)
+      this.#maps?.byText.delete(filter)
+      this.#maps?.byId.delete(entry.id)
       return true
     })
   }
 
   get(id: number): FilterEntry | undefined {
-    return this.#byId.get(id)
+    return this.#maps?.byId.get(id)
   }
 
   /** The filters of a use that it is still on. */
   of(use: FilterUse): string[] {
-    return use.filters.filter((filter) => this.#byText.get(filter)?.uses.includes(use))
+    return use.filters.filter((filter) => this.#entry(filter)?.uses.includes(use))
   }
 
   usesOf(filter: string): readonly FilterUse[] {
-    return this.#byText.get(filter)?.uses ?? NOBODY
+    return this.#entry(filter)?.uses ?? NOBODY
   }
 
   /** Each use of these filters once, as they are now. */
   usesOfIds(ids: readonly number[]): readonly FilterUse[] {
-    const usesOf = (id: number) => this.#byId.get(id)?.uses ?? NOBODY
+    const usesOf = (id: number) => this.get(id)?.uses ?? NOBODY
     return ids.length === 1 ? usesOf(ids[0]!) : [...new Set(ids.flatMap(usesOf))]
   }
 
   /** Each use of the filters that fit. */
   usesWhere(fits: (filter: string) => boolean): readonly FilterUse[] {
-    const entries = [...this.#byText.values()].filter(({ filter }) => fits(filter))
+    const entries = [...(this.#maps?.byText.values() ?? [])].filter(({ filter }) => fits(filter))
     return this.usesOfIds(entries.map(({ id }) => id))
   }
 
   clear(): void {
-    this.#byText.clear()
-    this.#byId.clear()
+    this.#maps = undefined
+  }
+
+  #entry(filter: string): FilterEntry | undefined {
+    return this.#maps?.byText.get(filter)
   }
 }

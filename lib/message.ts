@@ -1,6 +1,11 @@
 import type { Message, MessageProperties, QoS } from '../index.js'
-import type { Arrival } from './environment.js'
 import { messageProperties } from './properties.js'
+import type { NativeProperties } from './native.js'
+
+/** Who hears that a message is consumed: that every reader is done and, with `manualAck`, `ack()` was called. */
+export interface Consumer {
+  consumed(number: number): void
+}
 
 /** A message on its way through the app, and how many of its readers are not done with it. */
 export class ReceivedMessage implements Message {
@@ -11,27 +16,36 @@ export class ReceivedMessage implements Message {
   readonly dup: boolean
   declare readonly properties?: MessageProperties
   readonly #number: number
-  readonly #consumed: (number: number) => void
+  readonly #consumer: Consumer
   #readers = 1
   #ack: boolean
 
-  /** `consumed` is called once, when every reader is done and, with `manualAck`, `ack()` was called. */
-  constructor(arrival: Arrival, manualAck: boolean, consumed: (number: number) => void) {
-    this.topic = arrival.topic
-    this.payload = arrival.payload
-    this.qos = arrival.qos
-    this.retain = arrival.retain
-    this.dup = arrival.dup
-    if (arrival.properties !== undefined) this.properties = messageProperties(arrival.properties)
-    this.#number = arrival.number
-    this.#consumed = consumed
-    this.#ack = !(manualAck && arrival.qos === 1)
+  constructor(
+    consumer: Consumer,
+    manualAck: boolean,
+    number: number,
+    topic: string,
+    payload: Buffer,
+    qos: QoS,
+    retain: boolean,
+    dup: boolean,
+    properties: NativeProperties | undefined,
+  ) {
+    this.topic = topic
+    this.payload = payload
+    this.qos = qos
+    this.retain = retain
+    this.dup = dup
+    if (properties !== undefined) this.properties = messageProperties(properties)
+    this.#number = number
+    this.#consumer = consumer
+    this.#ack = !(manualAck && qos === 1)
   }
 
   ack(): void {
     if (this.#ack) return
     this.#ack = true
-    if (this.#readers === 0) this.#consumed(this.#number)
+    if (this.#readers === 0) this.#consumer.consumed(this.#number)
   }
 
   /** Somebody is going to be done with it later. */
@@ -41,7 +55,7 @@ export class ReceivedMessage implements Message {
 
   /** One reader is done; the one that every message begins with is whoever hands it out. */
   static release(message: ReceivedMessage): void {
-    if (--message.#readers === 0 && message.#ack) message.#consumed(message.#number)
+    if (--message.#readers === 0 && message.#ack) message.#consumer.consumed(message.#number)
   }
 
   /** Lets go of it on behalf of an app that will never see it: nobody else could acknowledge it. */
