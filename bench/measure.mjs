@@ -10,7 +10,7 @@ const HERE = import.meta.dirname
 const CREDENTIALS = { authorizerName: 'bench-authorizer', username: 'bench-user', password: 'bench-password' }
 const CLI_OUTPUT = 'Connecting...\nConnection completed.\nDisconnecting...\nDisconnect completed.\n'
 /** Kinds that count CPU time over an empty run. */
-const WITH_EMPTY_RUN = new Set(['connect', 'publish', 'receive', 'many', 'paced'])
+const WITH_EMPTY_RUN = new Set(['connect', 'publish', 'receive', 'many', 'paced', 'slow'])
 const TIMEOUT_MS = 300_000
 
 let jobs = 0
@@ -42,6 +42,7 @@ export function values({ kind, parameters: { count } }, raw, empty) {
     case 'receive':
     case 'many':
     case 'paced':
+    case 'slow':
       return { cpu: cpuMicros, rate: (count * 1_000) / raw.wallMs }
     case 'idle':
       return { memory: raw.bytes / 1_000 / count, rate: (count * 1_000) / raw.wallMs }
@@ -68,10 +69,12 @@ async function worker(workload, client, counterpart) {
   raw.serverCpuMillis = counterpart.cpuMillis() - before
   if (counterpart.name === 'sink') {
     const held = parameters.hold ? 1 : 0
-    const { connections = { connect: count + held, publish: 1, receive: 1, idle: count + 1 }[kind] } =
-      parameters
-    const records = await counterpart.records(connections)
-    verify(records, { ...workload, connections })
+    const {
+      connections = { connect: count + held, publish: 1, receive: 1, idle: count + 1 }[kind],
+      stuck = 0,
+    } = parameters
+    const records = await counterpart.records(connections + stuck)
+    verify(records, { ...workload, connections: connections + stuck })
     raw.resumed = records.filter(({ resumed }) => resumed).length
   }
   return raw
@@ -131,7 +134,7 @@ function startProgram({ executable, credentials, parameters, ...work }) {
 }
 
 /** Whether the client did, to the sink, what it says it did. */
-function verify(records, { kind, websocket = false, connections, parameters: { count, qos, size } }) {
+function verify(records, { kind, websocket = false, connections, parameters: { count, qos, size, stuck } }) {
   const wrong = (what) => new Error(`${what}: ${JSON.stringify(records.slice(0, 3))}`)
   if (records.length !== connections) throw wrong(`${records.length} connections for ${connections}`)
   if (!records.every(({ alpn, authorizer, password }) => alpn !== websocket && authorizer && password)) {
@@ -150,6 +153,14 @@ function verify(records, { kind, websocket = false, connections, parameters: { c
   }
   if (kind === 'receive' && qos === 1 && records[0].acknowledged < count - 1_000) {
     throw wrong('messages without acknowledgement')
+  }
+  if (kind === 'slow') {
+    if (!records.every(({ disconnected }) => disconnected)) throw wrong('an end without DISCONNECT')
+    const each = qos === 1 ? count / (connections - stuck) : 0
+    const expected = ({ clientId }) => (clientId.includes('-stuck-') ? 0 : each)
+    if (!records.every((record) => record.acknowledged === expected(record))) {
+      throw wrong('other acknowledgements than of the messages consumed')
+    }
   }
 }
 

@@ -163,8 +163,9 @@ async function emptyRun(workload, client, run, counterpart, samples) {
   taken.push((await measure({ ...workload, parameters }, client, counterpart)).cpuMicros)
 }
 
-function emptyKey({ kind, websocket, parameters: { hold, connections = 1 } }, client) {
-  const how = `${hold ? ' beside another' : ''}${websocket ? ' over WebSocket' : ''}`
+function emptyKey({ kind, websocket, parameters: { hold, connections = 1, stuck = 0, qos } }, client) {
+  const beside = `${hold ? ' beside another' : ''}${stuck > 0 ? ` beside ${stuck} stuck at QoS ${qos}` : ''}`
+  const how = `${beside}${websocket ? ' over WebSocket' : ''}`
   return `${kind}${how}, ${connections} connections, ${client}`
 }
 

@@ -2,6 +2,11 @@
 import { writeSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 
+/** What ours takes ahead of its consumer where nothing else is said: `receive.maxMessages`. */
+const CREDIT = 1_000
+/** More messages than any run has time for. */
+const ENDLESS = 1e9
+
 const job = JSON.parse(process.argv[2])
 const { connector } = await import(`./clients/${job.module}.mjs`)
 const connect = connector({
@@ -12,7 +17,7 @@ const connect = connector({
   version: job.version,
   credentials: job.credentials,
 })
-const workloads = { connect: connectInTurn, publish, receive, idle, many, paced: many }
+const workloads = { connect: connectInTurn, publish, receive, idle, many, paced: many, slow }
 
 const result = await workloads[job.kind](job.parameters)
 // All threads, and everything since the process began; an empty run of the same kind is taken off later.
@@ -74,8 +79,51 @@ async function publish({ count, qos, size, window, topic = 'bench/publish' }) {
 /** Counts what arrives on a filter. The sink floods by itself; a broker is fed once descriptor 3 says `ready`. */
 async function receive({ count, qos, size, iterator, filter }) {
   const connection = await connect(`${job.id}-0`)
-  const before = performance.now()
-  let first = before
+  const wallMs = await arrivals(count, size, async (onMessage) => {
+    if (iterator) await connection.iterate(filter, qos, onMessage)
+    else await connection.subscribe(filter, qos, onMessage)
+    report({ ready: true })
+  })
+  await connection.disconnect()
+  return { wallMs }
+}
+
+/** Floods some connections at a time, beside others whose consumers have taken all that they may and never end. */
+async function slow({ connections: number, stuck, count, qos, size }) {
+  const consumers = await Promise.all(
+    Array.from({ length: stuck }, (_, index) => stuckConsumer(`${job.id}-stuck-${index}`, qos, size)),
+  )
+  const connections = []
+  await open(connections, number, number)
+  const filter = `flood/${qos}/${count / number}/${size}`
+  const wallMs = await arrivals(count, size, (onMessage) =>
+    Promise.all(connections.map((connection) => connection.subscribe(filter, qos, onMessage))),
+  )
+  await Promise.all(connections.map((connection) => connection.disconnect()))
+  for (const { taken } of consumers) {
+    if (taken !== CREDIT) throw new Error(`a stuck consumer took ${taken} messages in place of ${CREDIT}`)
+  }
+  await Promise.all(consumers.map(({ connection }) => connection.disconnect()))
+  return { wallMs }
+}
+
+/** A connection that is flooded without end, and whose handler is never done with a message; resolves once it is stuck. */
+async function stuckConsumer(clientId, qos, size) {
+  const consumer = { connection: await connect(clientId), taken: 0 }
+  const never = new Promise(() => {})
+  await new Promise((resolve, reject) => {
+    const onMessage = () => {
+      if (++consumer.taken === CREDIT) resolve()
+      return never
+    }
+    consumer.connection.subscribe(`flood/${qos}/${ENDLESS}/${size}`, qos, onMessage).catch(reject)
+  })
+  return consumer
+}
+
+/** Milliseconds from the first to the last of so many messages, which begin to come when `subscribe` is called. */
+async function arrivals(count, size, subscribe) {
+  let first = performance.now()
   let received = 0
   let wrong = 0
   if (count > 0) {
@@ -87,18 +135,14 @@ async function receive({ count, qos, size, iterator, filter }) {
         resolve()
         return true
       }
-      const subscribed = iterator
-        ? connection.iterate(filter, qos, onMessage)
-        : connection.subscribe(filter, qos, onMessage)
-      subscribed.then(() => report({ ready: true }), reject)
+      subscribe(onMessage).catch(reject)
     })
   }
   const wallMs = performance.now() - first
+  if (wrong > 0) throw new Error(`${wrong} messages of another size`)
   // The last acknowledgements may be on their way.
   await new Promise((resolve) => setImmediate(resolve))
-  await connection.disconnect()
-  if (wrong > 0) throw new Error(`${wrong} messages of another size`)
-  return { wallMs }
+  return wallMs
 }
 
 /** Many connections, opened some at a time, that do nothing. */

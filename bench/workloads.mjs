@@ -22,6 +22,10 @@ export const MEASURES = {
     { key: 'cpu', name: 'CPU each', unit: 'µs' },
     { key: 'rate', name: 'messages a second', unit: '', more: true },
   ],
+  slow: [
+    { key: 'cpu', name: 'CPU each', unit: 'µs' },
+    { key: 'rate', name: 'messages a second', unit: '', more: true },
+  ],
   paced: [{ key: 'cpu', name: 'CPU each', unit: 'µs' }],
   import: [{ key: 'wall', name: 'time', unit: 'ms' }],
   cli: [
@@ -134,6 +138,21 @@ export function workloads(scale) {
       besideOurs: true,
       comparedWith: 'many/100',
     })
+  }
+  // Does a consumer that is stuck slow the others of its process?
+  for (const qos of [0, 1]) {
+    for (const stuck of [0, 1, 10]) {
+      list.push({
+        id: `slow/${qos}/${stuck || 'none'}`,
+        title: `receive, QoS ${qos}, 64 B, handler, over 10 connections${stuck > 0 ? `, beside ${stuck} whose handler is stuck, to the same without` : ''}`,
+        kind: 'slow',
+        parameters: { qos, size: 64, connections: 10, stuck, count: times(1_000_000) },
+        sinkOnly: true,
+        oursOnly: true,
+        besideOurs: true,
+        comparedWith: `slow/${qos}/none`,
+      })
+    }
   }
   list.push(
     { id: 'import', title: 'import', kind: 'import', parameters: { count: times(20) } },
