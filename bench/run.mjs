@@ -56,10 +56,11 @@ async function main() {
   const samples = new Map()
   const results = []
   try {
-    for (const workload of chosen) {
-      const result = await bench(workload, clients, runs, counterpart, samples)
-      results.push(result)
-      progress(result, clients)
+    for (const group of groups(chosen)) {
+      for (const result of await bench(group, clients, runs, counterpart, samples)) {
+        results.push(result)
+        progress(result, clients)
+      }
     }
   } finally {
     await counterpart.stop()
@@ -96,17 +97,38 @@ function chosenWorkloads() {
   return all.filter(({ id }) => positionals.some((prefix) => starts(id, prefix)))
 }
 
-/** All runs of one workload, the clients in turn, each run beginning with another one. */
-async function bench(workload, allClients, runs, counterpart, samples) {
-  const clients = participants(workload, allClients)
-  const raws = new Map(clients.map(({ name }) => [name, []]))
+/** Workloads that are compared with each other, together: a machine that others share changes from minute to minute. */
+function groups(chosen) {
+  const found = new Map()
+  for (const workload of chosen) {
+    const key = workload.comparedWith ?? workload.id
+    found.set(key, [...(found.get(key) ?? []), workload])
+  }
+  return found.values()
+}
+
+/** All runs of some workloads, in turn: workloads and clients, each run beginning with another client. */
+async function bench(group, allClients, runs, counterpart, samples) {
+  const raws = new Map(group.map(({ id }) => [id, new Map()]))
   for (let run = 0; run < runs; run++) {
-    for (let turn = 0; turn < clients.length; turn++) {
-      const client = clients[(turn + run) % clients.length]
-      if (needsEmptyRun(workload)) await emptyRun(workload, client, run, counterpart, samples)
-      raws.get(client.name).push(await measure(workload, client, counterpart))
+    for (const workload of group) {
+      const clients = participants(workload, allClients)
+      const taken = raws.get(workload.id)
+      for (let turn = 0; turn < clients.length; turn++) {
+        const client = clients[(turn + run) % clients.length]
+        if (needsEmptyRun(workload)) await emptyRun(workload, client, run, counterpart, samples)
+        const raw = await measure(workload, client, counterpart)
+        taken.set(client.name, [...(taken.get(client.name) ?? []), raw])
+      }
     }
   }
+  return group.map((workload) => {
+    return summary(workload, participants(workload, allClients), raws.get(workload.id), samples)
+  })
+}
+
+/** Medians of all runs, and the ratios; `samples` gets the medians for workloads that are compared with this one. */
+function summary(workload, clients, raws, samples) {
   const medians = {}
   const measured = {}
   for (const { name } of clients) {

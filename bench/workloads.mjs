@@ -74,14 +74,19 @@ export function workloads(scale) {
           id: `publish/${qos}/${size}/${window}`,
           title: `publish, QoS ${qos}, ${bytes(size)}, ${window.toLocaleString('en')} at a time`,
           kind: 'publish',
-          parameters: { qos, size, window, count: times(window === 1 ? 10_000 : 200_000) },
+          parameters: {
+            qos,
+            size,
+            window,
+            count: times(window === 1 ? 10_000 : size === 64 ? 500_000 : 200_000),
+          },
         })
       }
     }
   }
   for (const qos of [0, 1]) {
     for (const size of [64, 1024]) {
-      const count = times(300_000)
+      const count = times(size === 64 ? 1_000_000 : 300_000)
       const id = `receive/${qos}/${size}`
       const title = `receive, QoS ${qos}, ${bytes(size)}`
       const parameters = { qos, size, count }
