@@ -50,6 +50,22 @@ test('a listener that was there is told, and nothing is replayed', async () => {
   assert.equal(told, 1)
 })
 
+for (const [which, remove] of [
+  ['all', (connection) => connection.removeAllListeners()],
+  ['those for one event', (connection) => connection.removeAllListeners('newListener')],
+]) {
+  test(`listeners that come after ${which} were removed hear of messages and replays`, async (t) => {
+    const { connection, link } = await peer.connect()
+    t.after(() => connection.disconnect({ force: true }))
+    remove(connection)
+    await once(connection, 'connect')
+    const heard = once(connection, 'message')
+    link.send({ cmd: 'publish', topic: 't', payload: 'x' })
+    const [message] = await heard
+    assert.equal(message.topic, 't')
+  })
+}
+
 test('a listener that is taken off at once costs nobody the replay', async () => {
   const { connection } = await peer.connect()
   const never = () => assert.fail('was taken off')

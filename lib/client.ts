@@ -121,7 +121,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
       },
       connect,
     )
-    EventEmitter.prototype.on.call(this, 'newListener', Connection.#listenerComes)
+    this.#watchListeners()
   }
 
   static readonly #face: Face<Connection> = {
@@ -328,6 +328,13 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     }
   }
 
+  /** All of them go but the one that is not the app's. */
+  override removeAllListeners(...names: [name?: never]): this {
+    super.removeAllListeners(...names)
+    if (this.listenerCount('newListener' as 'message') === 0) this.#watchListeners()
+    return this
+  }
+
   ref(): this {
     this.#channel.reference(true)
     return this
@@ -372,8 +379,11 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     return true
   }
 
-  /** Called by the emitter, which it gets as `this`. */
-  static #listenerComes(this: Connection, event: string): void {
+  #watchListeners(): void {
+    EventEmitter.prototype.on.call(this, 'newListener', (event: string) => this.#listenerComes(event))
+  }
+
+  #listenerComes(event: string): void {
     if (event === 'message') {
       this.#mayListen = true
       queueMicrotask(() => this.#channel.claim())

@@ -72,8 +72,10 @@ const enum Flag {
 }
 
 /** What is handed over before other work of the process gets its turn. */
-const DRAIN_EVENTS = 1_024
-const DRAIN_BYTES = 1024 * 1024
+const TURN_EVENTS = 1_024
+const TURN_BYTES = 1024 * 1024
+/** Drains in one turn: what one of them hands over may be answered, and bring the next, before Node does anything else. */
+const TURN_DRAINS = 8
 /** The global one is looked up anew for each call. */
 const { from: view } = Buffer
 const NO_FILTERS: readonly number[] = []
@@ -83,8 +85,10 @@ let nextIndex = 0
 /** Receivers that keep the process alive. */
 let held = 0
 let current: Cursor | undefined
-/** The rest waits for the next macrotask. */
+/** The rest waits for the next turn of the event loop. */
 let paused = false
+/** What this turn has had. */
+const turn = { events: 0, bytes: 0, drains: 0 }
 
 export const environment = new native.Environment(onBell)
 
@@ -112,27 +116,29 @@ function onBell(): void {
   if (!paused) drain()
 }
 
+/** A bell that rings meanwhile, or in the midst of a drain, is answered without a turn of the event loop in between. */
+function pause(): void {
+  paused = true
+  setImmediate(() => {
+    paused = false
+    turn.events = turn.bytes = turn.drains = 0
+    drain()
+  })
+}
+
 function drain(): void {
-  paused = false
-  let events = 0
-  let bytes = 0
   for (;;) {
     if (current === undefined) {
-      if (events >= DRAIN_EVENTS || bytes >= DRAIN_BYTES) {
-        environment.ring()
-        return
-      }
+      if (turn.events >= TURN_EVENTS || turn.bytes >= TURN_BYTES) return pause()
       const batch = environment.drain()
-      if (batch === null) return
-      events += batch.events
-      bytes += batch.bytes
+      if (batch === null) return ++turn.drains < TURN_DRAINS ? undefined : pause()
+      turn.events += batch.events
+      turn.bytes += batch.bytes
       current = new Cursor(batch)
     }
     if (current.run()) {
       // Whoever awaits what was just settled runs first, so that no message comes before its reader.
-      paused = true
-      setImmediate(drain)
-      return
+      return pause()
     }
     current = undefined
   }

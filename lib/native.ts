@@ -70,7 +70,6 @@ export interface NativePassage {
 
 export interface NativeEnvironment {
   drain(): NativeBatch | null
-  ring(): void
   hold(hold: boolean): void
 }
 

@@ -246,10 +246,10 @@ impl NativeConnection {
     #[napi(catch_unwind)]
     pub fn flush(&self) {
         let mut handle = self.handle.borrow_mut();
-        if self.bell.allows_work() {
-            handle.flush_here();
-        } else {
+        if !self.bell.allows_work() {
             handle.flush();
+        } else if handle.flush_here() {
+            self.bell.count_work();
         }
     }
 

@@ -41,7 +41,7 @@ type RingFunction = ThreadsafeFunction<(), (), (), Status, false, true, 0>;
 pub(crate) struct Bell {
     ring: RingFunction,
     rung: AtomicBool,
-    /// Connections that worked on the JavaScript thread since it drained last.
+    /// How often a connection's work was done on the JavaScript thread since that drained last.
     worked: AtomicU32,
     ready: Mutex<VecDeque<Arc<Outbox>>>,
 }
@@ -57,7 +57,11 @@ impl Bell {
 
     /// Whether one more connection may do its work on the JavaScript thread.
     pub(crate) fn allows_work(&self) -> bool {
-        self.worked.fetch_add(1, Ordering::Relaxed) < WORK_BETWEEN_DRAINS
+        self.worked.load(Ordering::Relaxed) < WORK_BETWEEN_DRAINS
+    }
+
+    pub(crate) fn count_work(&self) {
+        self.worked.fetch_add(1, Ordering::Relaxed);
     }
 
     fn ring(&self) {
@@ -207,12 +211,6 @@ impl Environment {
             events,
             bytes: bytes as u32,
         }))
-    }
-
-    /// Rings again, for a drain that stopped before the end.
-    #[napi(catch_unwind)]
-    pub fn ring(&self) {
-        self.bell.ring();
     }
 
     /// Whether the bell keeps the process alive.

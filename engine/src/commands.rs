@@ -56,17 +56,20 @@ struct Inner {
 }
 
 impl Sender {
-    /// Adds these, and leaves it to the caller to wake the task or to run it. A task that has ended takes nothing.
-    pub fn send(&self, batch: Vec<Command>) {
+    /// Adds these, and leaves it to the caller to wake the task or to run it. Gives whether nothing waited before them.
+    /// A task that has ended takes nothing.
+    pub fn send(&self, batch: Vec<Command>) -> bool {
         let mut inner = self.0.lock();
         if inner.closed {
-            return;
+            return false;
         }
-        if inner.commands.is_empty() {
+        let first = inner.commands.is_empty();
+        if first {
             inner.commands = batch;
         } else {
             inner.commands.extend(batch);
         }
+        first
     }
 
     pub fn wake(&self) {

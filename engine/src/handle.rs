@@ -179,23 +179,25 @@ impl Handle {
     }
 
     /// The same, and this thread does the work if it is small: it takes less time than to wake the task's thread, which
-    /// goes on with whatever is left.
-    pub fn flush_here(&mut self) {
+    /// goes on with whatever is left. Gives whether it did.
+    pub fn flush_here(&mut self) -> bool {
         if self.batch.is_empty() {
-            return;
+            return false;
         }
         let small = self.for_server && self.batch_bytes <= HERE_BYTES;
-        self.send();
-        if !(small && self.run_here()) {
+        let alone = self.send();
+        let done = small && alone && self.run_here();
+        if !done {
             self.commands.wake();
         }
+        done
     }
 
-    fn send(&mut self) {
+    fn send(&mut self) -> bool {
         let batch = std::mem::take(&mut self.batch);
         self.batch_bytes = 0;
         self.for_server = false;
-        self.commands.send(batch);
+        self.commands.send(batch)
     }
 
     /// Gives false where the task is busy, or does something else than to drive a link.
@@ -203,10 +205,8 @@ impl Handle {
         let Some(task) = self.task.as_ref().filter(|_| self.shared.is_linked()) else {
             return false;
         };
-        self.shared.set_hosted(true);
-        let ran = task.run_here();
-        self.shared.set_hosted(false);
-        ran
+        let _hosted = self.shared.hosting();
+        task.run_here()
     }
 
     fn check_publish(&self, topic: &str, payload: &[u8], qos: u8, retain: bool) -> Result<()> {

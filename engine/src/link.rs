@@ -25,6 +25,7 @@ use crate::{
     events::Events,
     options::{Level, Options},
     session::{Ending, Flow, Session, server_disconnect},
+    shared::Shared,
     transport,
     wire::{ConnAck, Direction, Inbound, Trace, Version, next_frame, packet_name, read},
 };
@@ -159,7 +160,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         commands: &mut Receiver,
         events: &mut E,
     ) -> End {
+        session.shared().set_linked(true);
         let end = poll_fn(|cx| self.poll(cx, session, commands, events)).await;
+        session.shared().set_linked(false);
+        off_the_host(session.shared()).await;
         if let End::Failed(failure) = end {
             return End::Failed(failure.of_peer(&self.peer));
         }
@@ -644,6 +648,18 @@ fn trace_sent<E: Events>(mut packets: &[u8], events: &mut E) {
         events.traced(&Trace::of(Direction::Sent, &frame));
         packets = &packets[frame.len..];
     }
+}
+
+/// What follows a link may take longer than the host's thread has: it begins on the task's.
+async fn off_the_host(shared: &Shared) {
+    poll_fn(|cx| {
+        if !shared.is_hosted() {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ pub struct Shared {
     pub budget: Budget,
     /// Nothing is accepted any more.
     closed: AtomicBool,
-    /// The task drives a link, and does nothing else.
+    /// The task drives a link, which the host may do as well.
     linked: AtomicBool,
     /// The host is running the task.
     hosted: AtomicBool,
@@ -17,6 +17,14 @@ pub struct Shared {
     retain_available: AtomicBool,
     maximum_qos: AtomicU32,
     numbers: [AtomicU64; Number::COUNT],
+}
+
+pub struct Hosting<'a>(&'a Shared);
+
+impl Drop for Hosting<'_> {
+    fn drop(&mut self) {
+        self.0.hosted.store(false, Ordering::Relaxed);
+    }
 }
 
 /// The figures that a connection counts.
@@ -83,8 +91,10 @@ impl Shared {
         self.linked.load(Ordering::Relaxed)
     }
 
-    pub fn set_hosted(&self, hosted: bool) {
-        self.hosted.store(hosted, Ordering::Relaxed);
+    /// Says that the host is running the task, until it is dropped.
+    pub fn hosting(&self) -> Hosting<'_> {
+        self.hosted.store(true, Ordering::Relaxed);
+        Hosting(self)
     }
 
     pub fn is_hosted(&self) -> bool {

@@ -57,6 +57,7 @@ async fn supervise<E: Events>(
         let mut life = Life::new(options, &mut session, &mut commands, &mut events);
         guarded(Box::pin(life.live())).await
     };
+    shared.set_linked(false);
     shared.close();
     let untaken = commands.close();
     let (failure, of_operations) = match end {

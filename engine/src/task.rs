@@ -7,90 +7,124 @@ use std::{
     future::{Future, poll_fn},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, TryLockError,
-        atomic::{AtomicBool, Ordering, fence},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
     },
     task::{Context, Poll, Waker},
 };
 
 use tokio::runtime::Handle as Runtime;
 
+/// Nobody runs the task.
+const FREE: u8 = 0;
+const RUNNING: u8 = 1;
+/// The host runs it, and the runtime wants to.
+const WANTED: u8 = 2;
+
 pub struct Task {
-    running: Mutex<Running>,
-    /// The runtime had to turn away, since the host was running the task.
-    turned_away: AtomicBool,
+    /// Who has it open is alone with `inner`.
+    gate: AtomicU8,
+    inner: Mutex<Inner>,
 }
 
-struct Running {
+struct Inner {
     /// `None` once it has ended.
     future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// Whose the task is, once it was run there.
+    /// Whose the task is, from the first time that it was run there up to its end.
     home: Option<Home>,
 }
 
+#[derive(Clone)]
 struct Home {
     runtime: Runtime,
+    waker: Waker,
+}
+
+/// The host's turn. However it ends, a runtime that wanted one gets it.
+struct Turn<'a> {
+    task: &'a Task,
     waker: Waker,
 }
 
 impl Task {
     pub fn new(future: impl Future<Output = ()> + Send + 'static) -> Arc<Self> {
         Arc::new(Self {
-            running: Mutex::new(Running {
+            gate: AtomicU8::new(FREE),
+            inner: Mutex::new(Inner {
                 future: Some(Box::pin(future)),
                 home: None,
             }),
-            turned_away: AtomicBool::new(false),
         })
     }
 
     /// Runs it to its end, on a runtime.
     pub async fn run(self: Arc<Self>) {
-        poll_fn(|cx| match self.enter_or_turn_away() {
-            Some(mut running) => running.poll_at_home(cx),
-            None => Poll::Pending,
+        poll_fn(|cx| {
+            if !self.enter_or_want() {
+                return Poll::Pending;
+            }
+            let polled = self.inner().poll_at_home(cx);
+            self.gate.store(FREE, Ordering::Release);
+            polled
         })
         .await;
     }
 
-    /// Runs it on this thread as far as it comes. Gives false where the runtime is running it, or has never done so.
+    /// Runs it on this thread as far as it comes. Gives false where the runtime is running it, or does not do so between
+    /// its first time and the end.
     pub fn run_here(&self) -> bool {
-        let Some(mut running) = self.try_enter() else {
+        if !self.enter() {
+            return false;
+        }
+        let Some(Home { runtime, waker }) = self.inner().home.clone() else {
+            self.gate.store(FREE, Ordering::Release);
             return false;
         };
-        let here = running.poll_here();
-        drop(running);
-        fence(Ordering::SeqCst);
-        let turned_away = self.turned_away.swap(false, Ordering::Relaxed);
-        let Some((waker, polled)) = here else {
-            return false;
-        };
-        if turned_away || polled.is_ready() {
-            waker.wake();
+        let turn = Turn { task: self, waker };
+        let _entered = runtime.enter();
+        // Whatever the task waits for wakes the runtime.
+        let polled = self.inner().poll(&mut Context::from_waker(&turn.waker));
+        if polled.is_ready() {
+            turn.waker.wake_by_ref();
         }
         true
     }
 
-    /// A host that has the task wakes the runtime again once it is done with it.
-    fn enter_or_turn_away(&self) -> Option<MutexGuard<'_, Running>> {
-        self.try_enter().or_else(|| {
-            self.turned_away.store(true, Ordering::Relaxed);
-            // Either the host sees that, or this sees that the host is done.
-            fence(Ordering::SeqCst);
-            self.try_enter()
-        })
+    fn enter(&self) -> bool {
+        self.gate
+            .compare_exchange(FREE, RUNNING, Ordering::Acquire, Ordering::Relaxed)
+            .is_ok()
     }
 
-    fn try_enter(&self) -> Option<MutexGuard<'_, Running>> {
-        match self.running.try_lock() {
-            Ok(running) => Some(running),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
+    /// Enters, or lets the host know that it has to wake the runtime when it is done.
+    fn enter_or_want(&self) -> bool {
+        loop {
+            if self.enter() {
+                return true;
+            }
+            let wanted =
+                self.gate
+                    .compare_exchange(RUNNING, WANTED, Ordering::Relaxed, Ordering::Relaxed);
+            if matches!(wanted, Ok(_) | Err(WANTED)) {
+                return false;
+            }
+        }
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if self.task.gate.swap(FREE, Ordering::AcqRel) == WANTED {
+            self.waker.wake_by_ref();
         }
     }
 }
 
-impl Running {
+impl Inner {
     fn poll_at_home(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.home {
             Some(home) => home.waker.clone_from(cx.waker()),
@@ -104,15 +138,6 @@ impl Running {
         self.poll(cx)
     }
 
-    /// Whatever the task waits for wakes the runtime.
-    fn poll_here(&mut self) -> Option<(Waker, Poll<()>)> {
-        let Home { runtime, waker } = self.home.as_ref()?;
-        let (runtime, waker) = (runtime.clone(), waker.clone());
-        let _entered = runtime.enter();
-        let polled = self.poll(&mut Context::from_waker(&waker));
-        Some((waker, polled))
-    }
-
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(future) = &mut self.future else {
             return Poll::Ready(());
@@ -120,6 +145,7 @@ impl Running {
         let polled = future.as_mut().poll(cx);
         if polled.is_ready() {
             self.future = None;
+            self.home = None;
         }
         polled
     }

@@ -146,9 +146,7 @@ impl<'a, E: Events> Life<'a, E> {
     async fn follow(&mut self, number: u32, opened: Box<Opened>) -> Followed {
         let since = Instant::now();
         let mut link = self.begin(number, *opened, since);
-        self.session.shared().set_linked(true);
         let end = link.run(self.session, self.commands, self.events).await;
-        self.session.shared().set_linked(false);
         let closed_by_server = link.is_closed_by_server();
         let silent = closed_by_server && !link.is_told_why();
         drop(link);

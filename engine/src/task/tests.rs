@@ -1,5 +1,8 @@
 use std::{
-    sync::{Barrier, atomic::AtomicUsize},
+    sync::{
+        Barrier,
+        atomic::{AtomicBool, AtomicUsize},
+    },
     thread,
     time::Duration,
 };
@@ -124,7 +127,7 @@ async fn a_task_that_ends_while_the_host_runs_it_ends_for_the_runtime_too() {
 /// Host and runtime hand one task to each other as fast as they can.
 #[test]
 fn no_wake_is_lost_between_two_threads() {
-    const ROUNDS: usize = 20_000;
+    const ROUNDS: usize = 100_000;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(1)
         .enable_time()
@@ -147,6 +150,10 @@ fn no_wake_is_lost_between_two_threads() {
         }))
     };
     let running = runtime.spawn(task.clone().run());
+    // Until the runtime has begun.
+    while !task.run_here() {
+        thread::yield_now();
+    }
     let start = Arc::new(Barrier::new(2));
     let other = {
         let (asked, waker, start) = (asked.clone(), waker.clone(), start.clone());

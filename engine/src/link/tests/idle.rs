@@ -1,8 +1,11 @@
 use std::{
+    future::Future,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::Context,
     time::Duration,
 };
 
@@ -22,7 +25,7 @@ use crate::{
     session::Session,
     shared::Shared,
     testing::{
-        Recorder, Sent, options,
+        Recorder, Sent, Wakes, options,
         server::{self, CONNACK, publish},
     },
 };
@@ -31,6 +34,7 @@ use crate::{
 struct Stepped {
     link: Link<DuplexStream>,
     session: Session,
+    shared: Arc<Shared>,
     handle: Handle,
     commands: Receiver,
     events: Recorder,
@@ -48,7 +52,8 @@ impl Stepped {
         let mut stepped = Self {
             link: Link::new(near, &options),
             session: Session::new(options.clone(), shared.clone()),
-            handle: Handle::new(options.clone(), shared, sender, None),
+            handle: Handle::new(options.clone(), shared.clone(), sender, None),
+            shared,
             commands,
             events: Recorder::default(),
         };
@@ -207,4 +212,24 @@ async fn a_link_that_waits_for_room_is_not_polled() {
     let before = running.events.flushes();
     sleep(Duration::from_secs(25)).await;
     assert_eq!(running.events.flushes(), before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_follows_a_link_does_not_begin_on_the_thread_of_the_host() {
+    let (mut stepped, peer) = Stepped::connected().await;
+    drop(peer);
+    let hosting = stepped.shared.hosting();
+    let mut running = pin!(stepped.link.run(
+        &mut stepped.session,
+        &mut stepped.commands,
+        &mut stepped.events
+    ));
+    let wakes = Wakes::default();
+    let waker = wakes.waker();
+    let mut cx = Context::from_waker(&waker);
+    assert!(running.as_mut().poll(&mut cx).is_pending());
+    assert!(!stepped.shared.is_linked());
+    assert_eq!(wakes.take(), 1);
+    drop(hosting);
+    assert!(running.as_mut().poll(&mut cx).is_ready());
 }
