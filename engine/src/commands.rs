@@ -114,10 +114,11 @@ impl Receiver {
         std::mem::take(&mut self.0.lock().commands)
     }
 
-    /// Takes nothing any more; gives what is there.
+    /// Takes nothing any more; gives what is there. A host that stays holds nothing of the task from here on.
     pub fn close(&mut self) -> Vec<Command> {
         let mut inner = self.0.lock();
         inner.closed = true;
+        inner.waker = None;
         std::mem::take(&mut inner.commands)
     }
 }

@@ -1,7 +1,8 @@
 //! An MQTT 3.1.1 and 5 connection to AWS IoT Core through a custom authorizer.
 //!
 //! Arrows point downward only:
-//! `{ supervisor, diagnosis, bare } -> link -> { session -> wire, transport } -> options -> authorizer -> { limits, error }`.
+//! `{ supervisor, diagnosis, bare } -> { link, handle -> task } -> commands -> { session -> wire, transport } -> options
+//! -> authorizer -> { limits, error }`.
 //! A host calls [`connect`], runs the task it gets, asks for things through the [`Handle`] and hears of them through
 //! its [`Events`]. Nothing here knows Node.
 

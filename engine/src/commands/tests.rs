@@ -62,6 +62,16 @@ fn a_host_that_goes_wakes_the_task_which_gets_what_is_left_first() {
 }
 
 #[test]
+fn a_task_that_has_closed_is_not_held_by_its_host() {
+    let (sender, mut receiver) = queue();
+    let wakes = Wakes::default();
+    assert_eq!(poll(&mut receiver, &wakes), Poll::Pending);
+    receiver.close();
+    sender.wake();
+    assert_eq!(wakes.take(), 0);
+}
+
+#[test]
 fn a_task_that_has_closed_gets_what_is_there_and_nothing_after_that() {
     let (sender, mut receiver) = queue();
     sender.send(withdraw(1));
