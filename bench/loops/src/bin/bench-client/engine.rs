@@ -13,7 +13,7 @@ use crate::job::Job;
 
 /// Gives how long the messages took.
 pub fn run(job: &Job) -> Result<Duration> {
-    // As in the addon's `runtime.rs`.
+    // One worker as in the addon, in the form that leaves this thread to the host's own loop.
     let runtime = Builder::new_multi_thread()
         .worker_threads(1)
         .max_blocking_threads(8)
