@@ -3,8 +3,9 @@
 use std::{io, net::SocketAddr};
 
 use tokio::net::TcpStream;
-use tokio_rustls::client::TlsStream;
 use tokio_util::either::Either;
+
+use super::tls::TlsStream;
 
 /// TCP, to the endpoint or to a proxy, or TLS with a proxy.
 pub type Socket = Either<TcpStream, Box<TlsStream<TcpStream>>>;

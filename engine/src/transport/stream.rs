@@ -5,14 +5,13 @@ use std::{
     sync::{Arc, atomic::AtomicU64},
 };
 
-use rustls::{ClientConnection, HandshakeKind};
-use tokio_rustls::client::TlsStream;
+use rustls::{CommonState, HandshakeKind};
 use tokio_util::either::Either;
 
 use super::{
     arrivals::Counted,
     socket::{Socket, peer_address},
-    tls,
+    tls::{self, TlsStream},
     websocket::WebSocket,
 };
 
@@ -68,7 +67,7 @@ pub fn describe(stream: &Stream) -> String {
     )
 }
 
-fn tls(stream: &Stream) -> (&Socket, &ClientConnection) {
+fn tls(stream: &Stream) -> (&Socket, &CommonState) {
     match stream {
         Either::Left(tls) => tls.get_ref(),
         Either::Right(websocket) => websocket.get_ref().get_ref().get_ref(),

@@ -10,13 +10,9 @@ use rustls::{
     AlertDescription, ClientConfig, Error as TlsError, KeyLog, PeerIncompatible,
     SupportedProtocolVersion,
     crypto::ring,
-    pki_types::ServerName,
     sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsConnector;
-pub(super) use tokio_rustls::client::TlsStream;
 
 use crate::{
     error::{Code, Failure, Result, Stage},
@@ -29,11 +25,10 @@ pub(super) use certificate::{issuer, refused_chain};
 mod report;
 pub(super) use report::describe;
 mod store;
+mod stream;
+pub(super) use stream::{TlsStream, handshake};
 #[cfg(test)]
 mod tests;
-
-/// How much rustls may hold back, one record: with more, a slow network that takes some of it looks as if it took none.
-const WRITE_AHEAD: usize = 16 * 1024;
 
 static FROM_TLS12: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 static FROM_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
@@ -60,19 +55,6 @@ pub(super) async fn config(
             }
         }
     }))
-}
-
-/// Shakes hands with `server_name`, which is also what SNI says.
-pub(super) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
-    config: Arc<ClientConfig>,
-    server_name: ServerName<'static>,
-    stream: S,
-) -> io::Result<TlsStream<S>> {
-    TlsConnector::from(config)
-        .connect_with(server_name, stream, |connection| {
-            connection.set_buffer_limit(Some(WRITE_AHEAD));
-        })
-        .await
 }
 
 /// What a failed handshake with `at` means, whose certificate was to be for `host` and which was offered these protocols.

@@ -1,6 +1,6 @@
 //! What a TLS handshake has agreed on, for people to read.
 
-use rustls::{ClientConnection, ProtocolVersion, RootCertStore, pki_types::CertificateDer};
+use rustls::{CommonState, ProtocolVersion, RootCertStore, pki_types::CertificateDer};
 use x509_cert::{
     Certificate,
     der::{Decode, Encode},
@@ -11,7 +11,7 @@ use crate::options::TlsProfile;
 
 /// Version, cipher suite, the certificates with names and dates, and the authority that they end at.
 pub(in crate::transport) async fn describe(
-    connection: &ClientConnection,
+    connection: &CommonState,
     profile: &TlsProfile,
 ) -> Vec<String> {
     let version = match connection.protocol_version() {

@@ -107,7 +107,11 @@ async fn a_server_of_tls_1_2_that_misses_a_certificate_is_understood_during_the_
     let server = authority
         .issue(|_| {})
         .demanding_config(&clients, &[&TLS12]);
-    let error = meet(&tls(&authority, |_| {}), server).await.0.unwrap_err();
+    let error = meet(&tls(&authority, |_| {}), server)
+        .await
+        .0
+        .err()
+        .unwrap();
     let failure = failure(&error, "localhost:443", "localhost", &[]);
     assert_eq!(failure.code(), Code::Tls);
     assert!(

@@ -2,16 +2,16 @@ use std::{io, sync::Arc};
 
 use rustls::{ServerConfig, server::Acceptor};
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
-use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, client, server};
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor, server};
 
 use crate::{
     error::Failure,
     options::{ConnectOptions, Tls},
     testing::{Authority, options},
-    transport::tls::{config, failure, handshake},
+    transport::tls::{TlsStream, config, failure, handshake},
 };
 
-pub type Client = client::TlsStream<DuplexStream>;
+pub type Client = TlsStream<DuplexStream>;
 pub type Server = server::TlsStream<DuplexStream>;
 
 /// TLS with `localhost` that trusts this authority alone.
@@ -44,7 +44,7 @@ pub async fn meet_again(
 
 /// What is told of a handshake that the client does not accept.
 pub async fn refusal(tls: &Tls, server: ServerConfig) -> Failure {
-    let error = meet(tls, server).await.0.expect_err("a refusal");
+    let error = meet(tls, server).await.0.err().expect("a refusal");
     failure(
         &error,
         "localhost:443",

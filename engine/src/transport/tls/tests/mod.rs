@@ -1,8 +1,7 @@
 //! Over a pipe, against servers of rustls.
 
-mod buffering;
 mod certificates;
 mod identity;
-mod kit;
+pub mod kit;
 mod negotiation;
 mod sharing;

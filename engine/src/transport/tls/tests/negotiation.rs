@@ -68,7 +68,7 @@ async fn a_server_that_answers_in_an_older_version_is_refused_alike() {
             far
         };
         let (refused, _far) = tokio::join!(handshake(config, tls.server_name, near), answer);
-        let failure = failure(&refused.unwrap_err(), "localhost:443", "localhost", &[]);
+        let failure = failure(&refused.err().unwrap(), "localhost:443", "localhost", &[]);
         assert_eq!(failure.code(), Code::Tls);
         let message = failure.message();
         assert!(message.contains("none of the TLS versions"), "{failure:?}");
@@ -172,7 +172,12 @@ async fn a_server_that_speaks_none_of_the_protocols_is_told_by_their_names() {
         acceptor.accept(far)
     );
     let offered = &tls.profile.alpn_protocols;
-    let failure = failure(&refused.unwrap_err(), "localhost:443", "localhost", offered);
+    let failure = failure(
+        &refused.err().unwrap(),
+        "localhost:443",
+        "localhost",
+        offered,
+    );
     assert_eq!(failure.code(), Code::Alpn);
     assert!(failure.message().contains("`h2`, `x`"), "{failure}");
 }
