@@ -88,7 +88,9 @@ pub fn prepare(
 }
 
 fn checked(options: NativeOptions, probes: NativeProbes) -> engine::Result<NativeDiagnosis> {
-    let mut options = ConnectOptions::try_from(options)?.validate()?;
+    let options = ConnectOptions::try_from(options)?;
+    let credentials = (!options.asks_credentials).then(|| options.credentials.clone());
+    let mut options = options.validate()?;
     options.client_id_made_up = !probes.keep_session;
     options.will = None;
     let probes = Probes {
@@ -98,12 +100,12 @@ fn checked(options: NativeOptions, probes: NativeProbes) -> engine::Result<Nativ
         publish: probes.publish,
     };
     probes.check(&options)?;
-    let identity = if options.asks_credentials {
-        None
-    } else {
-        let credentials = options.credentials.clone();
-        let login = options.login_with(&credentials)?;
-        Some(Ok(Identity { credentials, login }))
+    let identity = match credentials {
+        None => None,
+        Some(credentials) => {
+            let login = options.login_with(&credentials)?;
+            Some(Ok(Identity { credentials, login }))
+        }
     };
     Ok(NativeDiagnosis {
         options: Arc::new(options),

@@ -79,14 +79,14 @@ pub enum Change {
     To(f64),
 }
 
-/// Options that can work.
+/// Options that can work. What most connections do without is in boxes.
 pub struct Options {
     pub host: String,
     pub port: u16,
     pub tls: Tls,
     /// `None`: MQTT over TLS.
     pub websocket: Option<WebSocket>,
-    pub proxy: Option<Proxy>,
+    pub proxy: Option<Box<Proxy>>,
     /// What is legal and unlikely to work.
     pub warnings: Vec<String>,
     pub client_id: String,
@@ -95,9 +95,8 @@ pub struct Options {
     pub version: Version,
     /// What is logged in with where the host is not asked.
     pub login: Arc<Login>,
-    /// The fixed part of what the host answers when it is asked.
-    pub credentials: Credentials,
-    pub asks_credentials: bool,
+    /// The fixed part of what the host answers, where it is asked.
+    pub credentials: Option<Box<Credentials>>,
     pub credentials_timeout: Duration,
     pub keep_alive_seconds: u16,
     pub ping_timeout: Duration,
@@ -106,7 +105,7 @@ pub struct Options {
     pub clean_session: bool,
     /// MQTT 5 only.
     pub session_expiry_seconds: u32,
-    pub will: Option<Will>,
+    pub will: Option<Box<Will>>,
     /// MQTT 5 only.
     pub user_properties: Vec<(String, String)>,
     /// Whether this side uses topic aliases where the server takes them. MQTT 5 only.
@@ -182,6 +181,11 @@ impl Level {
 }
 
 impl Options {
+    /// Whether the host is asked for credentials before each attempt.
+    pub fn asks_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
     /// The endpoint as it is shown, and asked of a proxy for: `host:port`.
     pub fn authority(&self) -> Authority<'_> {
         Authority(&self.host, self.port)
@@ -245,15 +249,17 @@ impl ConnectOptions {
             host: self.endpoint,
             tls,
             websocket,
-            proxy: self.proxy.map(|proxy| proxy.validate()).transpose()?,
+            proxy: self
+                .proxy
+                .map(|proxy| proxy.validate().map(Box::new))
+                .transpose()?,
             warnings,
             port,
             client_id,
             client_id_made_up,
             version,
             login: Arc::new(login),
-            credentials: self.credentials,
-            asks_credentials: self.asks_credentials,
+            credentials: self.asks_credentials.then(|| Box::new(self.credentials)),
             credentials_timeout: millis(
                 "credentialsTimeoutMs",
                 self.credentials_timeout_ms,
@@ -270,7 +276,7 @@ impl ConnectOptions {
                 0..=u64::from(u32::MAX),
                 3_600,
             )? as u32,
-            will: self.will,
+            will: self.will.map(Box::new),
             user_properties: self.user_properties,
             topic_aliases: self.topic_aliases.unwrap_or(false),
             initial_connect: InitialConnect::parse(self.initial_connect.as_deref())?,

@@ -15,7 +15,10 @@ impl Options {
         answer: Result<Credentials>,
     ) -> Result<(Credentials, Login)> {
         let complete = |answer: Credentials| {
-            let credentials = answer.completed(&self.credentials);
+            let credentials = match &self.credentials {
+                Some(fixed) => answer.completed(fixed),
+                None => answer,
+            };
             let login = self.login_with(&credentials)?;
             Ok((credentials, login))
         };

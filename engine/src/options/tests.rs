@@ -395,6 +395,23 @@ fn authorities_from_text_and_file_count_together() {
 }
 
 #[test]
+fn connections_that_trust_the_same_authorities_hold_one_list_of_them() {
+    const CERTIFICATE: &[u8] = include_bytes!("../authorizer/fixtures/certificate.pem");
+    let list = || match valid(|o| o.tls.ca = vec![CERTIFICATE.into()])
+        .tls
+        .profile
+        .roots
+    {
+        Roots::Only(certificates) => certificates,
+        Roots::System(_) => panic!("the system's"),
+    };
+    let first = list();
+    assert!(Arc::ptr_eq(&first, &list()));
+    let two = valid(|o| o.tls.ca = vec![CERTIFICATE.into(), CERTIFICATE.into()]);
+    assert!(matches!(two.tls.profile.roots, Roots::Only(other) if other.len() == 2));
+}
+
+#[test]
 fn a_log_level_takes_what_is_graver_too() {
     assert_eq!(
         valid(|o| o.log_level = text("warn")).log_level,

@@ -5,7 +5,7 @@ use std::{
     hash::{Hash, Hasher},
     net::Ipv6Addr,
     path::PathBuf,
-    sync::{Arc, Mutex, OnceLock, PoisonError},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
 };
 
 use rustls::{
@@ -78,7 +78,7 @@ pub enum Roots {
     /// Those of the system, or Mozilla's where it has none.
     System(SystemStore),
     /// These alone.
-    Only(Vec<CertificateDer<'static>>),
+    Only(Arc<[CertificateDer<'static>]>),
 }
 
 /// What moves or adds to the system's authorities.
@@ -214,7 +214,7 @@ impl TlsOptions {
             read_authorities(&format!("tls.caFile {path:?}"), &pem, &mut certificates)?;
         }
         if !certificates.is_empty() || !self.ca.is_empty() {
-            return Ok(Roots::Only(certificates));
+            return Ok(Roots::Only(shared(certificates)));
         }
         warnings.extend(self.system.extra_file_warning());
         Ok(Roots::System(self.system.clone()))
@@ -336,6 +336,20 @@ fn read_authorities(
         into.push(certificate);
     }
     Ok(())
+}
+
+/// One list for all connections that trust the same.
+fn shared(certificates: Vec<CertificateDer<'static>>) -> Arc<[CertificateDer<'static>]> {
+    static LISTS: Mutex<Vec<Weak<[CertificateDer<'static>]>>> = Mutex::new(Vec::new());
+    let mut lists = LISTS.lock().unwrap_or_else(PoisonError::into_inner);
+    lists.retain(|list| list.strong_count() > 0);
+    let mut earlier = lists.iter().filter_map(Weak::upgrade);
+    if let Some(list) = earlier.find(|list| **list == *certificates) {
+        return list;
+    }
+    let list = Arc::from(certificates);
+    lists.push(Arc::downgrade(&list));
+    list
 }
 
 fn private_key(given: &[u8]) -> Result<PrivateKeyDer<'static>> {

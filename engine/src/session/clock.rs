@@ -164,7 +164,7 @@ impl Session {
         match self.renewal.step(now) {
             Step::Nothing => {}
             Step::Begin if self.disconnect_by.is_some() => self.renewal.give_up(),
-            Step::Begin if self.options.asks_credentials => {
+            Step::Begin if self.options.asks_credentials() => {
                 let attempt = self.begin_attempt();
                 self.renewal.asked(self.options.credentials_timeout, now);
                 self.ask(attempt, None, events);

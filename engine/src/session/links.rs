@@ -35,7 +35,7 @@ impl Session {
                 keep_alive_seconds: options.keep_alive_seconds,
                 user_name: login.user_name.as_deref(),
                 password: login.password.as_deref(),
-                will: options.will.as_ref(),
+                will: options.will.as_deref(),
                 session_expiry_seconds: Some(options.session_expiry_seconds),
                 receive_maximum: Some(options.receive.messages as u16),
                 maximum_packet_size: Some(u32::try_from(options.receive.bytes).unwrap_or(u32::MAX)),

@@ -290,7 +290,7 @@ impl<'a, E: Events> Life<'a, E> {
         number: u32,
         last: Option<&Failure>,
     ) -> std::result::Result<(Arc<Login>, Option<Expiry>), Stop> {
-        if !self.options.asks_credentials {
+        if !self.options.asks_credentials() {
             return Ok((self.options.login.clone(), None));
         }
         self.session.ask(number, last, self.events);

@@ -31,7 +31,7 @@ fn validate(proxy: ProxyOptions) -> Result<Options> {
 
 fn valid(proxy: ProxyOptions) -> Proxy {
     match validate(proxy) {
-        Ok(options) => options.proxy.expect("a proxy"),
+        Ok(options) => *options.proxy.expect("a proxy"),
         Err(failure) => panic!("{failure:?}"),
     }
 }

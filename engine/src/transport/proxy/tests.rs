@@ -33,7 +33,7 @@ fn with_proxy(scheme: &str, port: u16, login: Option<(&str, &str)>) -> Options {
 }
 
 fn proxy(login: Option<(&str, &str)>) -> Proxy {
-    with_proxy("http", 3_128, login).proxy.unwrap()
+    *with_proxy("http", 3_128, login).proxy.unwrap()
 }
 
 /// Reads a head, byte by byte so that nothing behind it is lost.

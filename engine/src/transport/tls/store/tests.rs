@@ -173,6 +173,6 @@ async fn a_store_that_could_not_be_read_is_read_again() {
 #[tokio::test]
 async fn tls_ca_alone_is_trusted_where_it_is_given() {
     let certificate = CertificateDer::from_pem_slice(Authority::new().pem.as_bytes()).unwrap();
-    let roots = store(&Roots::Only(vec![certificate])).await.unwrap();
+    let roots = store(&Roots::Only([certificate].into())).await.unwrap();
     assert_eq!(roots.len(), 1);
 }
