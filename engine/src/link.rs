@@ -34,8 +34,8 @@ use crate::{
 const WRITE_STALL: Duration = Duration::from_secs(30);
 /// How long the last bytes of a graceful end may take to leave.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// Room for one read; a TLS record holds as much.
-const READ_BYTES: usize = 16 * 1024;
+/// Room for one read, as much as TLS reads at once.
+const READ_BYTES: usize = 64 * 1024;
 /// Reading goes on while no more acknowledgements than this wait to be written: two sides that both stop reading stall
 /// each other.
 const OWED_BYTES: usize = 64 * 1024;

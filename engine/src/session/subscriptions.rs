@@ -1,6 +1,6 @@
 //! The topic filters that the app uses, and which of them a message belongs to.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 
 /// The number under which the host knows a filter.
 pub type FilterId = u32;
@@ -8,7 +8,7 @@ pub type FilterId = u32;
 /// All filters asked for and not given up, by their text.
 #[derive(Default)]
 pub(super) struct Subscriptions {
-    filters: HashMap<Box<str>, Entry>,
+    filters: BTreeMap<Box<str>, Entry>,
     /// Those with a wildcard or a share name; the others are found by their text.
     patterns: Vec<(Box<str>, FilterId)>,
     /// Counts what was asked for, so that the answer to an earlier request does not undo a later one.

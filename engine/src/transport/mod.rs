@@ -27,7 +27,6 @@ pub use stream::{Stream, alpn_protocol, arrived, describe, issuer};
 
 use std::sync::Arc;
 
-use rustls::ClientConfig;
 use tokio::sync::OnceCell;
 use tokio_util::either::Either;
 
@@ -48,8 +47,8 @@ pub use websocket::{breach, close_code};
 pub struct Transport {
     options: Arc<Options>,
     /// Kept from attempt to attempt, so that TLS sessions resume.
-    endpoint_tls: OnceCell<Arc<ClientConfig>>,
-    proxy_tls: OnceCell<Arc<ClientConfig>>,
+    endpoint_tls: OnceCell<Arc<tls::Config>>,
+    proxy_tls: OnceCell<Arc<tls::Config>>,
 }
 
 impl Transport {
@@ -115,14 +114,14 @@ impl Transport {
         }
     }
 
-    async fn endpoint_tls(&self) -> Result<Arc<ClientConfig>> {
+    async fn endpoint_tls(&self) -> Result<Arc<tls::Config>> {
         let tls = &self.options.tls;
         let make = || tls::config(&tls.profile, tls.key_log.as_ref());
         self.endpoint_tls.get_or_try_init(make).await.cloned()
     }
 
     /// The same trust as with the endpoint, and nothing of the endpoint's own.
-    async fn proxy_tls(&self, proxy: &Proxy) -> Result<Option<Arc<ClientConfig>>> {
+    async fn proxy_tls(&self, proxy: &Proxy) -> Result<Option<Arc<tls::Config>>> {
         if proxy.scheme != ProxyScheme::Https {
             return Ok(None);
         }

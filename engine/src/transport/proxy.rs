@@ -5,7 +5,6 @@
 use std::{io, net::IpAddr, sync::Arc};
 
 use base64::{Engine, engine::general_purpose::STANDARD};
-use rustls::ClientConfig;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_socks::{Error as SocksError, TargetAddr, tcp::Socks5Stream};
 use tokio_util::either::Either;
@@ -26,7 +25,7 @@ use crate::{
 /// Opens a way through `proxy` to `host:port`. `tls` is for a proxy that is itself reached over TLS.
 pub(super) async fn reach(
     proxy: &Proxy,
-    tls: Option<Arc<ClientConfig>>,
+    tls: Option<Arc<tls::Config>>,
     sockets: &dial::SocketOptions,
     host: &str,
     port: u16,

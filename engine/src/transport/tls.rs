@@ -9,7 +9,9 @@ use std::{
 use rustls::{
     AlertDescription, ClientConfig, Error as TlsError, KeyLog, PeerIncompatible,
     SupportedProtocolVersion,
+    client::{ClientSessionMemoryCache, ClientSessionStore, Resumption},
     crypto::ring,
+    pki_types::ServerName,
     sign::SingleCertAndKey,
     version::{TLS12, TLS13},
 };
@@ -33,14 +35,31 @@ mod tests;
 static FROM_TLS12: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 static FROM_TLS13: &[&SupportedProtocolVersion] = &[&TLS13];
 
+/// TLS sessions that are kept to be resumed, as many as rustls keeps itself.
+const SESSIONS: usize = 256;
+
 /// Configurations in use, so that connections share the trust store and resume each other's TLS sessions.
-static CONFIGS: Mutex<Option<HashMap<TlsProfile, Weak<ClientConfig>>>> = Mutex::new(None);
+static CONFIGS: Mutex<Option<HashMap<TlsProfile, Weak<Config>>>> = Mutex::new(None);
+
+/// What a handshake needs.
+pub(super) struct Config {
+    client: Arc<ClientConfig>,
+    sessions: Arc<ClientSessionMemoryCache>,
+}
+
+impl Config {
+    /// Lets go of a session whose secret is another at the server: otherwise TLS 1.2 would offer it for ever. rustls
+    /// does that itself in its buffered interface only.
+    fn forget(&self, server_name: &ServerName<'static>) {
+        self.sessions.remove_tls12_session(server_name);
+    }
+}
 
 /// The configuration for this profile, made once for all connections that use it at a time.
 pub(super) async fn config(
     profile: &TlsProfile,
     key_log: Option<&Arc<dyn KeyLog>>,
-) -> Result<Arc<ClientConfig>> {
+) -> Result<Arc<Config>> {
     if let Some(config) = with_configs(|configs| configs.get(profile).and_then(Weak::upgrade)) {
         return Ok(config);
     }
@@ -149,10 +168,7 @@ fn tls_error(error: &io::Error) -> Option<&TlsError> {
     error.get_ref()?.downcast_ref::<TlsError>()
 }
 
-async fn make_config(
-    profile: &TlsProfile,
-    key_log: Option<&Arc<dyn KeyLog>>,
-) -> Result<ClientConfig> {
+async fn make_config(profile: &TlsProfile, key_log: Option<&Arc<dyn KeyLog>>) -> Result<Config> {
     let cannot = |error: &dyn std::error::Error| {
         Failure::new(Code::Internal, Stage::Tls, "TLS cannot be set up").with_cause(error)
     };
@@ -179,12 +195,15 @@ async fn make_config(
     if let Some(key_log) = key_log {
         config.key_log = key_log.clone();
     }
-    Ok(config)
+    let sessions = Arc::new(ClientSessionMemoryCache::new(SESSIONS));
+    config.resumption = Resumption::store(sessions.clone());
+    Ok(Config {
+        client: Arc::new(config),
+        sessions,
+    })
 }
 
-fn with_configs<T>(
-    use_configs: impl FnOnce(&mut HashMap<TlsProfile, Weak<ClientConfig>>) -> T,
-) -> T {
+fn with_configs<T>(use_configs: impl FnOnce(&mut HashMap<TlsProfile, Weak<Config>>) -> T) -> T {
     let mut configs = CONFIGS.lock().unwrap_or_else(PoisonError::into_inner);
     use_configs(configs.get_or_insert_default())
 }

@@ -14,16 +14,20 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use rustls::{
-    ClientConfig, CommonState, Error as TlsError,
+    CommonState, Error as TlsError,
     client::{ClientConnectionData, UnbufferedClientConnection},
     pki_types::ServerName,
     unbuffered::{ConnectionState, EncodeError, EncodeTlsData, UnbufferedStatus, WriteTraffic},
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use super::Config;
+
 /// The payload of the largest record (RFC 8446, section 5.1). No more is held back for a network that takes nothing:
 /// otherwise one that takes a little looks as if it took none.
 const RECORD_BYTES: usize = 16 * 1024;
+/// A record as it travels: in TLS 1.2 a payload may grow by that much (RFC 5246, section 6.2.3).
+const WIRE_RECORD_BYTES: usize = 5 + RECORD_BYTES + 2048;
 /// Room for records, and for what has to be there at once of a handshake.
 const WIRE_BYTES: usize = 64 * 1024;
 
@@ -59,12 +63,12 @@ enum End {
 
 /// Shakes hands with `server_name`, which is also what SNI says.
 pub(in crate::transport) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
-    config: Arc<ClientConfig>,
+    config: Arc<Config>,
     server_name: ServerName<'static>,
     stream: S,
 ) -> io::Result<TlsStream<S>> {
-    let connection =
-        UnbufferedClientConnection::new(config, server_name).map_err(io::Error::other)?;
+    let connection = UnbufferedClientConnection::new(config.client.clone(), server_name.clone())
+        .map_err(io::Error::other)?;
     let mut opening = TlsStream {
         stream,
         tls: Tls {
@@ -76,8 +80,13 @@ pub(in crate::transport) async fn handshake<S: AsyncRead + AsyncWrite + Unpin>(
         plaintext: BytesMut::new(),
     };
     opening.tls.take(&mut [], |_| {});
-    poll_fn(|cx| opening.poll_handshake(cx)).await?;
-    Ok(opening)
+    let shaken = poll_fn(|cx| opening.poll_handshake(cx)).await;
+    if let Some(End::Failed(error)) = &opening.tls.end
+        && matches!(**error, TlsError::DecryptError)
+    {
+        config.forget(&server_name);
+    }
+    shaken.map(|()| opening)
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
@@ -107,7 +116,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 let message = "a TLS message is longer than any that is allowed";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, message)));
             }
-            let mut room = ReadBuf::new(&mut wire[kept..]);
+            // No more than the reader has room for, and a record in any case: what is decrypted beyond that is kept.
+            let room = kept + into.remaining().max(WIRE_RECORD_BYTES);
+            let end = room.min(wire.len());
+            let mut room = ReadBuf::new(&mut wire[kept..end]);
             ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
             let arrived = kept + room.filled().len();
             if arrived == kept {
@@ -115,6 +127,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, message)));
             }
             wire[..kept].copy_from_slice(&self.incoming);
+            let was_idle = self.tls.outgoing.is_empty();
             let plaintext = &mut self.plaintext;
             let taken = self.tls.take(&mut wire[..arrived], |payload| {
                 let fitting = if plaintext.is_empty() {
@@ -126,8 +139,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 plaintext.extend_from_slice(&payload[fitting..]);
             });
             self.incoming = wire[taken..arrived].to_vec();
-            // An alert, or an answer to what came. That it cannot leave shows when something is written.
-            let _sent = self.poll_send(cx);
+            // An alert, or an answer to what came. That it cannot leave shows when something is written; what a writer
+            // waits for stays the writer's, whom the stream wakes for it.
+            if was_idle {
+                let _sent = self.poll_send(cx);
+            }
             Poll::Ready(Ok(()))
         })
     }
@@ -195,7 +211,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         for payload in bytes.chunks(RECORD_BYTES) {
             with_wire(|wire| {
                 let mut writing = this.tls.writing(&mut this.incoming)?;
-                let encrypted = writing.encrypt(payload, wire).map_err(io::Error::other)?;
+                let encrypted = match writing.encrypt(payload, wire) {
+                    Ok(encrypted) => encrypted,
+                    Err(error) => {
+                        // Where the keys are used up, the other side is told.
+                        this.tls.take(&mut this.incoming, |_| {});
+                        return Err(io::Error::other(error));
+                    }
+                };
                 let records = &wire[..encrypted];
                 // Nothing may be encrypted twice: what does not leave at once is kept.
                 let sent = match Pin::new(&mut this.stream).poll_write(cx, records) {

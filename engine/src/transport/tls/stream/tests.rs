@@ -1,4 +1,5 @@
 use std::{
+    collections::HashSet,
     future::poll_fn,
     io::ErrorKind::{InvalidData, UnexpectedEof},
     pin::Pin,
@@ -7,7 +8,12 @@ use std::{
 };
 
 use rustls::{
-    AlertDescription, Error as TlsError, ServerConfig,
+    AlertDescription, ClientConfig, Error as TlsError, RootCertStore, ServerConfig,
+    SupportedCipherSuite, Tls12CipherSuite,
+    client::ClientSessionMemoryCache,
+    crypto::{CipherSuiteCommon, ring},
+    pki_types::{CertificateDer, pem::PemObject},
+    server::{ServerSessionMemoryCache, StoresServerSessions},
     version::{TLS12, TLS13},
 };
 use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, duplex, split};
@@ -15,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::{
     super::tests::kit::{Client, Server, talk, tls},
-    RECORD_BYTES,
+    Config, RECORD_BYTES,
 };
 use crate::{
     testing::Authority,
@@ -125,6 +131,39 @@ async fn no_more_than_a_record_is_held_back() {
 }
 
 #[tokio::test]
+async fn a_reader_that_reads_little_makes_little_be_kept() {
+    let (mut client, mut server) = connected(&TLS13, 1 << 20, |_| {}).await;
+    server.write_all(&text()).await.unwrap();
+    server.flush().await.unwrap();
+    client.read_u8().await.unwrap();
+    let kept = client.plaintext.capacity();
+    assert!(kept <= 2 * RECORD_BYTES, "{kept}");
+}
+
+#[tokio::test]
+async fn a_reader_leaves_a_writer_of_another_task_its_place() {
+    let (client, server) = connected(&TLS13, 1_000, |_| {}).await;
+    let (mut client_reads, mut client_writes) = split(client);
+    let (mut server_reads, mut server_writes) = split(server);
+    let text = text();
+    let mut received = vec![0; text.len()];
+    let writer = tokio::spawn(async move {
+        client_writes.write_all(&text).await?;
+        client_writes.flush().await
+    });
+    // On one thread the writer goes as far as the network lets it, and waits.
+    tokio::task::yield_now().await;
+    let reader = tokio::spawn(async move { client_reads.read_exact(&mut [0; 5]).await });
+    tokio::task::yield_now().await;
+    server_writes.write_all(b"hello").await.unwrap();
+    server_writes.flush().await.unwrap();
+    tokio::task::yield_now().await;
+    server_reads.read_exact(&mut received).await.unwrap();
+    writer.await.unwrap().unwrap();
+    assert_eq!(reader.await.unwrap().unwrap(), 5);
+}
+
+#[tokio::test]
 async fn a_connection_at_rest_holds_no_buffer() {
     let (mut client, mut server) = connected(&TLS13, 1 << 16, |_| {}).await;
     talk(&mut client, &mut server).await.unwrap();
@@ -203,6 +242,108 @@ async fn new_keys_of_the_server_are_taken_and_answered() {
         server.get_mut().1.refresh_traffic_keys().unwrap();
         talk(&mut client, &mut server).await.unwrap();
     }
+}
+
+/// As a server has it that lost its sessions, and whose successor uses their names again.
+#[derive(Debug)]
+struct Forgetful(Arc<ServerSessionMemoryCache>);
+
+impl StoresServerSessions for Forgetful {
+    fn put(&self, key: Vec<u8>, value: Vec<u8>) -> bool {
+        self.0.put(key, value)
+    }
+
+    fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
+        let mut value = self.0.get(key)?;
+        // The master secret is the first thing in it that looks random.
+        let is_random = |bytes: &[u8]| bytes.iter().collect::<HashSet<_>>().len() > 36;
+        let secret = value.windows(48).position(is_random)?;
+        value[secret + 24] ^= 1;
+        Some(value)
+    }
+
+    fn take(&self, key: &[u8]) -> Option<Vec<u8>> {
+        self.get(key)
+    }
+
+    fn can_cache(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_the_server_knows_by_another_secret_is_not_offered_again() {
+    let authority = Authority::new();
+    let tls = tls(&authority, |_| {});
+    let mut server = authority.issue(|_| {}).server_config(&["mqtt"], &[&TLS12]);
+    server.session_storage = Arc::new(Forgetful(ServerSessionMemoryCache::new(10)));
+    let server = Arc::new(server);
+    let config = config(&tls.profile, None).await.unwrap();
+    let mut outcomes = Vec::new();
+    for _ in 0..4 {
+        let (near, far) = duplex(1 << 16);
+        let acceptor = TlsAcceptor::from(server.clone());
+        let handshake = handshake(config.clone(), tls.server_name.clone(), near);
+        outcomes.push(tokio::join!(handshake, acceptor.accept(far)).0.is_ok());
+    }
+    assert_eq!(outcomes, [true, false, true, false]);
+}
+
+/// The same suite, which takes only so many records with one key.
+fn short_lived(suite: &SupportedCipherSuite) -> Option<SupportedCipherSuite> {
+    let SupportedCipherSuite::Tls12(suite) = suite else {
+        return None;
+    };
+    let common = CipherSuiteCommon {
+        confidentiality_limit: 10,
+        ..suite.common
+    };
+    // A suite lives for ever, and this one as long as the test.
+    Some(SupportedCipherSuite::Tls12(Box::leak(Box::new(
+        Tls12CipherSuite {
+            common,
+            prf_provider: suite.prf_provider,
+            kx: suite.kx,
+            sign: suite.sign,
+            aead_alg: suite.aead_alg,
+        },
+    ))))
+}
+
+#[tokio::test]
+async fn a_connection_whose_keys_are_used_up_is_closed_and_the_server_is_told() {
+    let authority = Authority::new();
+    let tls = tls(&authority, |_| {});
+    let server = authority.issue(|_| {}).server_config(&["mqtt"], &[&TLS12]);
+    let mut provider = ring::default_provider();
+    let suites = &mut provider.cipher_suites;
+    *suites = suites.iter().filter_map(short_lived).collect();
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(
+        CertificateDer::pem_slice_iter(authority.pem.as_bytes()).flatten(),
+    );
+    let client = ClientConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(&[&TLS12])
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let config = Config {
+        client: Arc::new(client),
+        sessions: Arc::new(ClientSessionMemoryCache::new(1)),
+    };
+    let (near, far) = duplex(1 << 16);
+    let acceptor = TlsAcceptor::from(Arc::new(server));
+    let handshake = handshake(Arc::new(config), tls.server_name.clone(), near);
+    let (client, server) = tokio::join!(handshake, acceptor.accept(far));
+    let (mut client, mut server) = (client.unwrap(), server.unwrap());
+    let mut sent = Vec::new();
+    while client.write_all(b"x").await.is_ok() {
+        sent.push(b'x');
+    }
+    client.shutdown().await.unwrap();
+    let mut received = Vec::new();
+    server.read_to_end(&mut received).await.unwrap();
+    assert_eq!(received, sent);
 }
 
 #[tokio::test]

@@ -163,5 +163,5 @@ async fn without_a_key_log_nothing_is_logged() {
     let tls = tls(&Authority::new(), |_| {});
     assert!(tls.key_log.is_none());
     let config = config(&tls.profile, None).await.unwrap();
-    assert!(!config.key_log.will_log("CLIENT_RANDOM"));
+    assert!(!config.client.key_log.will_log("CLIENT_RANDOM"));
 }
