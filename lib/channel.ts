@@ -78,10 +78,12 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
   #topics: KeptTopics | undefined
   readonly #index: number
   readonly #credentials: CredentialsSource | undefined
-  readonly keptTopics: string[] = []
-  readonly #slots = new Slots()
+  keptTopics: string[] | undefined
+  /** Made with the first operation. */
+  #slots: Slots | undefined
   readonly #filters = new Filters()
-  readonly #credit: Credit
+  /** Made with the first message. */
+  #credits: Credit | undefined
   /** With `manualAck`: what is not consumed yet, by its number. */
   #unacknowledged: Map<number, ReceivedMessage> | undefined
   #flushing = false
@@ -112,7 +114,6 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
       throw new MqttError(begun)
     }
     this.native = begun
-    this.#credit = new Credit(this, options.creditBatch)
     hold()
   }
 
@@ -158,7 +159,7 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
   }
 
   refuse(token: number, failure: NativeFailure): void {
-    this.#slots.reject(token, this.#error(failure))
+    this.#slots?.reject(token, this.#error(failure))
   }
 
   /** Resolves once every filter is granted. The use exists, and messages reach it, from this call on. */
@@ -267,27 +268,27 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
 
   published(token: number, packetId: number, reasonCode: number, said: string): void {
     const result = { packetId, reasonCode }
-    this.#slots.resolve(token, said === '' ? result : { ...result, reasonString: said })
+    this.#slots?.resolve(token, said === '' ? result : { ...result, reasonString: said })
   }
 
   subscribed(token: number, packetId: number, codes: number[], said: string): void {
-    this.#slots.resolve(token, { packetId, codes, said })
+    this.#slots?.resolve(token, { packetId, codes, said })
   }
 
   unsubscribed(token: number, packetId: number, codes: number[], said: string): void {
-    this.#slots.resolve(token, { packetId, codes, said })
+    this.#slots?.resolve(token, { packetId, codes, said })
   }
 
   refused(token: number, codes: number[], failure: NativeFailure): void {
-    this.#slots.reject(token, new Refusal(codes, this.#error(failure)))
+    this.#slots?.reject(token, new Refusal(codes, this.#error(failure)))
   }
 
   failed(token: number, failure: NativeFailure): void {
-    this.#slots.reject(token, this.#error(failure))
+    this.#slots?.reject(token, this.#error(failure))
   }
 
   withdrawn(token: number): void {
-    this.#slots.reject(token, undefined)
+    this.#slots?.reject(token, undefined)
   }
 
   message(
@@ -301,7 +302,8 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
     filters: readonly number[],
   ): void {
     const { manualAck } = this.#options
-    const consumer = manualAck ? this : this.#credit
+    const credit = (this.#credits ??= new Credit(this, this.#options.creditBatch))
+    const consumer = manualAck ? this : credit
     const message = new ReceivedMessage(
       consumer,
       manualAck,
@@ -317,20 +319,20 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
     const uses = filters.length > 0 ? this.#filters.usesOfIds(filters) : this.#usesMatching(message.topic)
     const listened = this.#isListened()
     let taken = listened
-    this.#credit.delivering = true
+    credit.delivering = true
     for (const use of uses) taken = FilterUse.deliver(use, message, listened) || taken
     if (listened) this.#offer(message)
     if (taken) ReceivedMessage.release(message)
     // With a filter of its own it was wanted, and the use has ended since.
     else if (filters.length > 0 || uses.length > 0) ReceivedMessage.drop(message)
     else this.#keepUnclaimed(message)
-    this.#credit.delivering = false
+    credit.delivering = false
   }
 
   /** With `manualAck`. */
   consumed(number: number): void {
     this.#unacknowledged?.delete(number)
-    this.#credit.consumed(number)
+    this.#credits?.consumed(number)
   }
 
   connected(connected: NativeConnected): void {
@@ -397,7 +399,7 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
     unregister(this.#index)
     if (this.#referenced) release()
     // What was accepted while the task was ending: it has had no outcome.
-    this.#slots.rejectAll(() => error ?? closed())
+    this.#slots?.rejectAll(() => error ?? closed())
     for (const use of uses) FilterUse.end(use, error)
     this.#filters.clear()
     const reason = error === undefined ? { unsettled } : { error, unsettled }
@@ -462,14 +464,14 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
   }
 
   #enter<T>(resolve: (value: T) => void, reject: (error: unknown) => void): number | undefined {
-    if (this.#open && !this.#ending) return this.#slots.open(resolve, reject)
+    if (this.#open && !this.#ending) return (this.#slots ??= new Slots()).open(resolve, reject)
     reject(closed())
     return undefined
   }
 
   #begun(token: number, failure: NativeFailure | null): number | undefined {
     if (failure !== null) {
-      this.#slots.reject(token, this.#error(failure))
+      this.#slots?.reject(token, this.#error(failure))
       return undefined
     }
     this.flushSoon()
@@ -496,7 +498,7 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
 
   #flush(): void {
     this.#flushing = false
-    this.#credit.hand()
+    this.#credits?.hand()
     this.#ordered().flush()
   }
 

@@ -69,13 +69,14 @@ type AwsMessageHandler = (
 ) => void | Promise<void>
 
 class Connection extends EventEmitter<api.ConnectionEvents> implements api.Connection {
-  readonly #closed: Promise<api.CloseReason>
-  #close!: (reason: api.CloseReason) => void
+  /** Made for the first who waits for it. */
+  #closed: Promise<api.CloseReason> | undefined
+  #close: ((reason: api.CloseReason) => void) | undefined
+  #reason: api.CloseReason | undefined
   /** Whether the app has asked for `closed`. */
   #watched = false
   readonly #channel: Channel<Connection>
-  readonly #established: Promise<this>
-  /** Until the first CONNACK, or the end without one. */
+  /** Who waits for the first CONNACK, or the end without one. */
   #opening: { establish: (connection: Connection) => void; fail: (error: Error) => void } | undefined
   readonly #mqttVersion: number
   readonly #logger: api.ConnectOptions['logger']
@@ -97,12 +98,6 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
 
   constructor(options: api.ConnectOptions, connect: ReturnType<typeof nativeOptions>) {
     super()
-    this.#closed = new Promise((resolve) => (this.#close = resolve))
-    this.#established = new Promise((resolve, fail) => {
-      this.#opening = { establish: resolve as (connection: Connection) => void, fail }
-    })
-    // Where nobody waits for it, its failure is told by `closed`.
-    this.#established.catch(ignore)
     this.#held = options.initialConnect === 'background'
     this.#mqttVersion = options.mqttVersion ?? 5
     this.#logger = options.logger
@@ -166,7 +161,8 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
       const asked = connection.#requests?.end(error) ?? false
       connection.#opening?.fail(error ?? new Error('connecting was aborted'))
       connection.#opening = undefined
-      connection.#close(reason)
+      connection.#reason = reason
+      connection.#close?.(reason)
       if (!connection.#held) return
       const known = told || asked || connection.#watched
       if (error !== undefined && !known && connection.listenerCount('closed') === 0) {
@@ -186,21 +182,23 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     },
   }
 
-  /** Resolves with the connection once the server has accepted it. */
+  /** Resolves with the connection once the server has accepted it. To be asked once, of a new connection. */
   static established(connection: Connection): Promise<Connection> {
-    return connection.#established
+    return new Promise((establish, fail) => (connection.#opening = { establish, fail }))
   }
 
   /** Lets the signal end a connection that the app has already, as long as it was never established. */
   static cancelBy(connection: Connection, signal: AbortSignal): void {
     const cancel = () => void connection.disconnect({ force: true })
     onAbort(signal, cancel)
-    void connection.#established.catch(() => {}).finally(() => signal.removeEventListener('abort', cancel))
+    void Connection.established(connection)
+      .catch(ignore)
+      .finally(() => signal.removeEventListener('abort', cancel))
   }
 
   get closed(): Promise<api.CloseReason> {
     this.#watched = true
-    return this.#closed
+    return this.#whenClosed()
   }
 
   get clientId(): string {
@@ -313,7 +311,7 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
     if (this.#state === 'closed') return
     this.#state = 'disconnecting'
     this.#channel.disconnect(force ? 0 : Math.min(Math.max(timeoutMs, 0), 2 ** 31 - 1))
-    await this.#closed
+    await this.#whenClosed()
   }
 
   stats(): api.Stats {
@@ -352,6 +350,13 @@ class Connection extends EventEmitter<api.ConnectionEvents> implements api.Conne
   [inspect.custom](): string {
     const { clientId, state, sessionPresent } = this
     return `Connection ${inspect({ clientId, state, sessionPresent })}`
+  }
+
+  #whenClosed(): Promise<api.CloseReason> {
+    return (this.#closed ??=
+      this.#reason === undefined
+        ? new Promise((resolve) => (this.#close = resolve))
+        : Promise.resolve(this.#reason))
   }
 
   #makeRequests(): Requests {

@@ -11,7 +11,7 @@ import {
 /** What a connection's task reports. One method for each kind of record in src/outbox.rs. */
 export interface Receiver {
   /** Topics that come again, by their place. */
-  readonly keptTopics: string[]
+  keptTopics: string[] | undefined
   /** `said` are the server's own words, here and below; empty where it has none. */
   published(token: number, packetId: number, reasonCode: number, said: string): void
   /** `filters` are the numbers of those that match; some given up since may be among them. */
@@ -76,8 +76,10 @@ const TURN_EVENTS = 1_024
 const TURN_BYTES = 1024 * 1024
 /** Drains in one turn: what one of them hands over may be answered, and bring the next, before Node does anything else. */
 const TURN_DRAINS = 8
-/** The global one is looked up anew for each call. */
-const { from: view } = Buffer
+/** The class that a Buffer is made of: `Buffer.from` checks anew what an arena is. */
+const View = (
+  Buffer as unknown as { [Symbol.species]: new (...of: [ArrayBuffer, number, number]) => Buffer }
+)[Symbol.species]
 const NO_FILTERS: readonly number[] = []
 
 const receivers = new Map<number, Receiver>()
@@ -190,7 +192,7 @@ class Cursor {
           break
         case Kind.Topic: {
           const topic = this.#text(words[this.#word + 1])
-          if (receiver !== undefined) receiver.keptTopics[first >>> 16] = topic
+          if (receiver !== undefined) (receiver.keptTopics ??= [])[first >>> 16] = topic
           this.#word += 2
           break
         }
@@ -275,13 +277,14 @@ class Cursor {
   #message(first: number, receiver: Receiver | undefined): void {
     const words = this.#words
     const at = this.#word
-    const topic = first & Flag.Kept ? (receiver?.keptTopics[words[at + 2]] ?? '') : this.#text(words[at + 2])
+    const topic =
+      first & Flag.Kept ? (receiver?.keptTopics?.[words[at + 2]] ?? '') : this.#text(words[at + 2])
     let payload: Buffer
     if (first & Flag.Large) {
       payload = this.#next<Buffer>()
     } else {
       const size = words[at + 3]
-      payload = view(this.#memory, this.#offset + this.#byte, size)
+      payload = new View(this.#memory, this.#offset + this.#byte, size)
       this.#byte += size
     }
     const count = first >>> 16

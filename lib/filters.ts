@@ -61,8 +61,8 @@ export class Filters {
 
   /** Each use of these filters once, as they are now. */
   usesOfIds(ids: readonly number[]): readonly FilterUse[] {
-    const usesOf = (id: number) => this.get(id)?.uses ?? NOBODY
-    return ids.length === 1 ? usesOf(ids[0]!) : [...new Set(ids.flatMap(usesOf))]
+    if (ids.length === 1) return this.get(ids[0]!)?.uses ?? NOBODY
+    return [...new Set(ids.flatMap((id) => this.get(id)?.uses ?? NOBODY))]
   }
 
   /** Each use of the filters that fit. */
