@@ -4,6 +4,7 @@ use std::{
     cell::Cell,
     future::{Future, poll_fn},
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::{
         Arc,
@@ -62,7 +63,7 @@ thread_local! {
 }
 
 struct Scratch {
-    inbound: Box<[u8]>,
+    inbound: Box<[MaybeUninit<u8>]>,
     outbound: BytesMut,
 }
 
@@ -300,7 +301,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         events: &mut E,
     ) -> Poll<End> {
         let mut scratch = SCRATCH.take().unwrap_or_else(|| Scratch {
-            inbound: vec![0; READ_BYTES].into_boxed_slice(),
+            inbound: Box::new_uninit_slice(READ_BYTES),
             outbound: BytesMut::new(),
         });
         if self.outbound.is_empty() {
@@ -331,7 +332,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         session: &mut Session,
         commands: &mut Receiver,
         events: &mut E,
-        scratch: &mut [u8],
+        scratch: &mut [MaybeUninit<u8>],
     ) -> Poll<Result<End>> {
         let turns = if session.shared().is_hosted() {
             HOSTED_TURNS
@@ -395,7 +396,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         cx: &mut Context<'_>,
         session: &mut Session,
         events: &mut E,
-        scratch: &mut [u8],
+        scratch: &mut [MaybeUninit<u8>],
         now: Instant,
     ) -> Result<bool> {
         if self.stopped {
@@ -408,7 +409,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
                 return Ok(self.inbound.len() < before);
             }
         }
-        let mut buffer = ReadBuf::new(scratch);
+        let mut buffer = ReadBuf::uninit(scratch);
         match Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
             Poll::Pending => {
                 if self.has_arrived()
@@ -554,7 +555,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Link<S> {
         cx: &mut Context<'_>,
         session: &mut Session,
         events: &mut E,
-        scratch: &mut [u8],
+        scratch: &mut [MaybeUninit<u8>],
         now: Instant,
         error: &io::Error,
     ) -> Failure {

@@ -7,6 +7,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
+    mem::MaybeUninit,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -31,9 +32,14 @@ const WIRE_RECORD_BYTES: usize = 5 + RECORD_BYTES + 2048;
 /// Room for records, and for what has to be there at once of a handshake.
 const WIRE_BYTES: usize = 64 * 1024;
 
+/// What a payload may grow by when it is encrypted, with an alert or a change of keys before it.
+const GROWTH_BYTES: usize = 256;
+
+type Wire = Box<[MaybeUninit<u8>]>;
+
 thread_local! {
     /// Buffers that all connections of a thread take in turn: more than one where TLS runs inside TLS.
-    static WIRES: RefCell<Vec<Box<[u8]>>> = const { RefCell::new(Vec::new()) };
+    static WIRES: RefCell<Vec<Wire>> = const { RefCell::new(Vec::new()) };
 }
 
 /// The client's end of TLS over `S`.
@@ -119,17 +125,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
             // No more than the reader has room for, and a record in any case: what is decrypted beyond that is kept.
             let room = kept + into.remaining().max(WIRE_RECORD_BYTES);
             let end = room.min(wire.len());
-            let mut room = ReadBuf::new(&mut wire[kept..end]);
-            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut room))?;
-            let arrived = kept + room.filled().len();
-            if arrived == kept {
+            let mut arrived = ReadBuf::uninit(&mut wire[..end]);
+            arrived.put_slice(&self.incoming);
+            ready!(Pin::new(&mut self.stream).poll_read(cx, &mut arrived))?;
+            let records = arrived.filled_mut();
+            if records.len() == kept {
                 let message = "the connection was closed without the end of TLS";
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::UnexpectedEof, message)));
             }
-            wire[..kept].copy_from_slice(&self.incoming);
             let was_idle = self.tls.outgoing.is_empty();
             let plaintext = &mut self.plaintext;
-            let taken = self.tls.take(&mut wire[..arrived], |payload| {
+            let taken = self.tls.take(records, |payload| {
                 let fitting = if plaintext.is_empty() {
                     payload.len().min(into.remaining())
                 } else {
@@ -138,7 +144,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> TlsStream<S> {
                 into.put_slice(&payload[..fitting]);
                 plaintext.extend_from_slice(&payload[fitting..]);
             });
-            self.incoming = wire[taken..arrived].to_vec();
+            self.incoming = records[taken..].to_vec();
             // An alert, or an answer to what came. That it cannot leave shows when something is written; what a writer
             // waits for stays the writer's, whom the stream wakes for it.
             if was_idle {
@@ -211,7 +217,9 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         for payload in bytes.chunks(RECORD_BYTES) {
             with_wire(|wire| {
                 let mut writing = this.tls.writing(&mut this.incoming)?;
-                let encrypted = match writing.encrypt(payload, wire) {
+                let mut room = ReadBuf::uninit(wire);
+                let room = room.initialize_unfilled_to(payload.len() + GROWTH_BYTES);
+                let encrypted = match writing.encrypt(payload, room) {
                     Ok(encrypted) => encrypted,
                     Err(error) => {
                         // Where the keys are used up, the other side is told.
@@ -219,7 +227,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
                         return Err(io::Error::other(error));
                     }
                 };
-                let records = &wire[..encrypted];
+                let records = &room[..encrypted];
                 // Nothing may be encrypted twice: what does not leave at once is kept.
                 let sent = match Pin::new(&mut this.stream).poll_write(cx, records) {
                     Poll::Pending => 0,
@@ -246,12 +254,14 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for TlsStream<S> {
         let this = &mut *self;
         ready!(this.poll_send(cx))?;
         with_wire(|wire| {
+            let mut room = ReadBuf::uninit(wire);
+            let room = room.initialize_unfilled_to(GROWTH_BYTES);
             // Once: a second time gives nothing.
             let writing = this.tls.writing(&mut this.incoming);
             let closing = writing.map_or(0, |mut writing| {
-                writing.queue_close_notify(wire).unwrap_or(0)
+                writing.queue_close_notify(room).unwrap_or(0)
             });
-            this.tls.outgoing.extend_from_slice(&wire[..closing]);
+            this.tls.outgoing.extend_from_slice(&room[..closing]);
         });
         ready!(this.poll_send(cx))?;
         match ready!(Pin::new(&mut this.stream).poll_shutdown(cx)) {
@@ -331,9 +341,9 @@ fn invalid_data(error: &TlsError) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error.clone())
 }
 
-fn with_wire<T>(act: impl FnOnce(&mut [u8]) -> T) -> T {
+fn with_wire<T>(act: impl FnOnce(&mut [MaybeUninit<u8>]) -> T) -> T {
     let spare = WIRES.with_borrow_mut(Vec::pop);
-    let mut wire = spare.unwrap_or_else(|| vec![0; WIRE_BYTES].into_boxed_slice());
+    let mut wire = spare.unwrap_or_else(|| Box::new_uninit_slice(WIRE_BYTES));
     let acted = act(&mut wire);
     WIRES.with_borrow_mut(|wires| wires.push(wire));
     acted
