@@ -21,6 +21,8 @@ await bundle.write({
   dir: output,
   format: 'cjs',
   exports: 'named',
+  // Node reads and keeps every byte of them.
+  comments: false,
   entryFileNames: '[name].js',
   chunkFileNames: ({ moduleIds }) =>
     moduleIds.some((id) => id.startsWith(ROOT)) ? 'shared.js' : 'runtime.js',

@@ -55,7 +55,7 @@ export function parseArguments(argv: readonly string[], command?: 'diagnose'): A
     if (flag.command !== undefined && flag.command !== command) {
       throw new UsageError(
         `--${flag.name} belongs to ${flag.command}.`,
-        `Write custom-authorizer-connect ${flag.command} --${flag.name} …`,
+        `Write custom-authorizer-connect ${flag.command} --${flag.name} ...`,
       )
     }
     // A diagnosis only subscribes to it.
