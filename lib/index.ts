@@ -4,6 +4,7 @@ import { UsageError, asksFor, asksForJson, parseArguments } from './cli/argument
 import { Interrupted } from './cli/interrupt.js'
 import { print, printError } from './cli/output.js'
 import { describeFailure } from './cli/report.js'
+import { run } from './cli/run.js'
 import { logLevelOf, sampleOf, type Values } from './cli/settings.js'
 
 async function main(argv: readonly string[]): Promise<number> {
@@ -12,7 +13,7 @@ async function main(argv: readonly string[]): Promise<number> {
   const command = argv[0] === 'diagnose' ? argv[0] : undefined
   try {
     if (asksFor('help', argv)) {
-      const { helpText } = require('./cli/help.js') as typeof import('./cli/help.js')
+      const { helpText } = await import('./cli/help.js')
       print(helpText())
     } else if (asksFor('version', argv)) {
       const { version } = require('../package.json') as { version: string }
@@ -21,10 +22,9 @@ async function main(argv: readonly string[]): Promise<number> {
       const parsed = parseArguments(command === undefined ? argv : argv.slice(1), command)
       given = parsed
       if (command === 'diagnose') {
-        const { diagnoseCommand } = require('./cli/diagnose.js') as typeof import('./cli/diagnose.js')
+        const { diagnoseCommand } = await import('./cli/diagnose.js')
         return await diagnoseCommand(parsed)
       }
-      const { run } = require('./cli/run.js') as typeof import('./cli/run.js')
       await run(parsed, told)
     }
     return 0
@@ -35,7 +35,7 @@ async function main(argv: readonly string[]): Promise<number> {
     }
     const isUsage = isAboutArguments(error)
     if (command === 'diagnose' && error instanceof Error && asksForJson(argv)) {
-      const { failureDocument } = require('./cli/diagnose.js') as typeof import('./cli/diagnose.js')
+      const { failureDocument } = await import('./cli/diagnose.js')
       print(failureDocument(error))
       return isUsage ? 2 : 1
     }

@@ -48,7 +48,7 @@ export async function diagnoseCommand(given: Arguments): Promise<number> {
     ...(publicKey !== undefined && { publicKey: readKey(publicKey) }),
     ...(!json && { onStep: (step) => print(describeStep(step, sample)) }),
   }
-  const { diagnose } = require('../diagnose.js') as typeof import('../diagnose.js')
+  const { diagnose } = await import('../diagnose.js')
   let result: Diagnosis
   try {
     // The samples' random client id is nobody's: no session is in danger.

@@ -1,5 +1,6 @@
 import type { ConnectOptions, LogLevel, LogRecord } from '../../index.js'
 import type { Arguments } from './arguments.js'
+import { connectSample } from './connect.js'
 import type { Sample } from './flags.js'
 import { watchInterrupts } from './interrupt.js'
 import { print, printError } from './output.js'
@@ -23,15 +24,14 @@ export async function run(given: Arguments, told: Set<string>): Promise<void> {
   const settings = settingsFrom(await readSecrets(given, process.env, () => process.stdin))
   const interrupt = watchInterrupts()
   try {
-    const client = require('../client.js') as Client
+    const client = await import('../client.js')
     const { signal } = interrupt
     const options = { ...settings.options, ...logging(logLevelOf(given), settings.sample, told), signal }
     const context: Run = { ...settings, options, signal, print }
     if (settings.sample === 'pubsub') {
-      const { pubsubSample } = require('./pubsub.js') as typeof import('./pubsub.js')
+      const { pubsubSample } = await import('./pubsub.js')
       await pubsubSample(client, context)
     } else {
-      const { connectSample } = require('./connect.js') as typeof import('./connect.js')
       await connectSample(client, context)
     }
     signal.throwIfAborted()
