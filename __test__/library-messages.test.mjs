@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
-import { after, mock, test } from 'node:test'
+import { after, test } from 'node:test'
 import { connectWithCustomAuthorizer } from '../dist/client.js'
+import { restart, stopTime } from './support/clock.mjs'
 import { handedOut, sentSoFar, startPeer } from './support/scripted-peer.mjs'
 
 const peer = await startPeer()
@@ -91,18 +92,19 @@ test('messages that nobody wants wait for a loop', async () => {
 })
 
 test('5 s after CONNACK what nobody wants is acknowledged, dropped, counted and logged once', async () => {
-  mock.timers.enable({ apis: ['setTimeout'] })
+  const pass = stopTime()
   try {
     const records = []
     const { connection, link } = await peer.connect({
       logLevel: 'warn',
       logger: (record) => records.push(record),
     })
+    pass(1_000)
     link.send(stored(1, 'first'), stored(2, 'second'))
     await handedOut(connection, link)
-    mock.timers.tick(4_999)
+    pass(3_999)
     assert.deepEqual(await acks(connection, link), [])
-    mock.timers.tick(1)
+    pass(1)
     assert.deepEqual(await acks(connection, link), [1, 2])
     link.send(stored(3, 'third'))
     assert.equal((await link.expect('puback')).messageId, 3)
@@ -114,29 +116,29 @@ test('5 s after CONNACK what nobody wants is acknowledged, dropped, counted and 
     assert.deepEqual(more, [])
     await connection.disconnect()
   } finally {
-    mock.timers.reset()
+    restart()
   }
 })
 
 test('what nobody wants is acknowledged after 5 s with manualAck too', async () => {
-  mock.timers.enable({ apis: ['setTimeout'] })
+  const pass = stopTime()
   try {
     const { connection, link } = await peer.connect({ manualAck: true })
     link.send(stored(1))
     await handedOut(connection, link)
-    mock.timers.tick(5_000)
+    pass(5_000)
     assert.deepEqual(await acks(connection, link), [1])
     await connection.disconnect()
   } finally {
-    mock.timers.reset()
+    restart()
   }
 })
 
 test('after 5 s a listener still gets what comes later', async () => {
-  mock.timers.enable({ apis: ['setTimeout'] })
+  const pass = stopTime()
   try {
     const { connection, link } = await peer.connect()
-    mock.timers.tick(5_000)
+    pass(5_000)
     const got = []
     connection.on('message', ({ topic }) => got.push(topic))
     link.send(stored(1))
@@ -144,7 +146,7 @@ test('after 5 s a listener still gets what comes later', async () => {
     assert.deepEqual(got, ['t'])
     await connection.disconnect()
   } finally {
-    mock.timers.reset()
+    restart()
   }
 })
 

@@ -12,6 +12,7 @@ import type {
   PublishResult,
   QoS,
 } from '../index.js'
+import { now } from './clock.js'
 import { Credit } from './credit.js'
 import type { CredentialsSource } from './credentials.js'
 import { environment, hold, register, release, unregister, type Receiver } from './environment.js'
@@ -87,7 +88,10 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
   /** With `manualAck`: what is not consumed yet, by its number. */
   #unacknowledged: Map<number, ReceivedMessage> | undefined
   #flushing = false
-  #unclaimed: ReceivedMessage[] | undefined = []
+  /** Until when a message that nobody wants waits for somebody. */
+  #claimableUntil: number | undefined
+  /** What waits for that, and the end of it; made with the first such message. */
+  #unclaimed: ReceivedMessage[] | undefined
   #claimTimer: NodeJS.Timeout | undefined
   #dropped = 0
   #referenced = true
@@ -339,7 +343,7 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
     // Also where a renewal has replaced one connection by another.
     this.#forgo()
     this.#online = true
-    this.#claimTimer ??= setTimeout(() => this.#dropUnclaimed(), CLAIM_MS).unref()
+    this.#claimableUntil ??= now() + CLAIM_MS
     this.#face.connected(this.#connection, connected)
   }
 
@@ -562,8 +566,10 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
   }
 
   #keepUnclaimed(message: ReceivedMessage): void {
-    if (this.#unclaimed === undefined) this.#drop(message)
-    else this.#unclaimed.push(message)
+    const leftMs = (this.#claimableUntil ?? 0) - now()
+    if (leftMs <= 0) return this.#drop(message)
+    this.#claimTimer ??= setTimeout(() => this.#dropUnclaimed(), leftMs).unref()
+    ;(this.#unclaimed ??= []).push(message)
   }
 
   #claim(): void {
@@ -585,6 +591,7 @@ export class Channel<C> implements Receiver, Owner, Sender, Consumer {
   #dropUnclaimed(): void {
     const unclaimed = this.#unclaimed
     this.#unclaimed = undefined
+    this.#claimableUntil = 0 // The timer's clock is another one.
     for (const message of unclaimed ?? []) this.#drop(message)
   }
 

@@ -3,6 +3,7 @@ import { EventEmitter } from 'node:events'
 import { inspect } from 'node:util'
 import type * as api from '../index.js'
 import { Channel, type Face } from './channel.js'
+import { now } from './clock.js'
 import { publishDiagnostics } from './diagnostics.js'
 import { MqttError, invalidOption } from './errors.js'
 import { isolated } from './isolated.js'
@@ -48,12 +49,9 @@ export function signToken(token: string, privateKey: string | Uint8Array | KeyOb
 
 /** Loaded when it is called: it needs more of Node than a connection does. */
 export async function diagnose(options: api.DiagnoseOptions): Promise<api.Diagnosis> {
-  const { diagnose: walk } = require('./diagnose.js') as typeof import('./diagnose.js')
+  const { diagnose: walk } = await import('./diagnose.js')
   return walk(options)
 }
-
-/** Milliseconds of a clock that only goes forward. `performance` would load seven modules of Node's for it. */
-const now = (): number => process.uptime() * 1_000
 
 function ignore(): void {}
 
