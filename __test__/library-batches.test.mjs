@@ -194,3 +194,33 @@ test('topics are right although messages between them were dropped for a reader 
     assert.equal(topic, payload.toString()[0])
   }
 })
+
+test('a message that more filters match than a batch has words for reaches each of its readers once', async (t) => {
+  const { connection, link } = await open(t, { limits: 'none' })
+  const levels = Array.from({ length: 13 }, (_, level) => level)
+  const filters = Array.from({ length: 5_000 }, (_, number) =>
+    levels.map((level) => ((number >> level) & 1 ? '+' : 'a')).join('/'),
+  )
+  const received = []
+  for (let from = 0; from < filters.length; from += 1_000) {
+    const some = filters.slice(from, from + 1_000)
+    const use = connection.subscribe(some, QOS0, ({ payload }) => received.push(`${from} ${payload}`))
+    let granted = 0
+    while (granted < some.length) granted += (await link.grant(0)).subscriptions.length
+    await use
+  }
+  const topic = levels.map(() => 'a').join('/')
+  for (const payload of ['1', '2']) {
+    link.send({ cmd: 'publish', topic, payload, qos: 0, dup: false, retain: false })
+  }
+  await until(() => received.length >= 10)
+  assert.deepEqual(
+    received,
+    ['1', '2'].flatMap((payload) => [0, 1_000, 2_000, 3_000, 4_000].map((from) => `${from} ${payload}`)),
+  )
+})
+
+test('what is published in the very turn in which the connection is there has an outcome', async (t) => {
+  const { connection } = await open(t)
+  await connection.publish('t', 'p', QOS0)
+})

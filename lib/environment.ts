@@ -81,6 +81,15 @@ const View = (
   Buffer as unknown as { [Symbol.species]: new (...of: [ArrayBuffer, number, number]) => Buffer }
 )[Symbol.species]
 const NO_FILTERS: readonly number[] = []
+const NO_BYTES = Buffer.alloc(0)
+const NO_VALUES: readonly unknown[] = []
+/**
+ * The words of a batch, those of the next one after it: how many there are, how many events and bytes, whether to drain
+ * again (1) or to wait for the bell (0); then the records.
+ */
+const WORDS = new Uint32Array(4 * 1024)
+const ROOM = Buffer.from(WORDS.buffer)
+const HEADER = 4
 
 const receivers = new Map<number, Receiver>()
 let nextIndex = 0
@@ -130,49 +139,73 @@ function pause(): void {
 
 function drain(): void {
   for (;;) {
+    const begun = current === undefined
     if (current === undefined) {
       if (turn.events >= TURN_EVENTS || turn.bytes >= TURN_BYTES) return pause()
-      const batch = environment.drain()
-      if (batch === null) return ++turn.drains < TURN_DRAINS ? undefined : pause()
-      turn.events += batch.events
-      turn.bytes += batch.bytes
+      const batch = environment.drain(ROOM)
+      if (batch === null) return rest()
       current = new Cursor(batch)
+      turn.events += current.events
+      turn.bytes += current.bytes
     }
     if (current.run()) {
       // Whoever awaits what was just settled runs first, so that no message comes before its reader.
       return pause()
     }
+    // A bell that rang between two parts of a batch was not answered.
+    const last = begun && current.last
     current = undefined
+    if (last) return rest()
   }
+}
+
+/** Nothing is left: the bell will ring. */
+function rest(): void {
+  if (++turn.drains >= TURN_DRAINS) pause()
 }
 
 /** Reads the records of one batch. */
 class Cursor {
   readonly #words: Uint32Array
+  readonly #end: number
   readonly #arena: Buffer
   /** The arena's memory: asking a Buffer for it costs more than a view of it. */
   readonly #memory: ArrayBuffer
   readonly #offset: number
-  readonly #values: unknown[]
-  #word = 0
+  readonly #values: readonly unknown[]
+  #word = HEADER
   #byte = 0
   #value = 0
   #receiver: Receiver | undefined
   #single: readonly number[] = NO_FILTERS
 
-  constructor(batch: NativeBatch) {
-    this.#words = batch.words
-    this.#arena = batch.arena
-    this.#memory = batch.arena.buffer as ArrayBuffer
-    this.#offset = batch.arena.byteOffset
-    this.#values = batch.values
+  constructor({ words = WORDS, arena = NO_BYTES, values = NO_VALUES }: NativeBatch) {
+    this.#words = words
+    this.#end = words[0]
+    this.#arena = arena
+    this.#memory = arena.buffer as ArrayBuffer
+    this.#offset = arena.byteOffset
+    this.#values = values
+  }
+
+  get events(): number {
+    return this.#words[1]
+  }
+
+  get bytes(): number {
+    return this.#words[2]
+  }
+
+  /** Whether nothing was left behind this batch. */
+  get last(): boolean {
+    return this.#words[3] === 0
   }
 
   /** Hands over record after record. Stops behind one that somebody awaits before the next: gives true then. */
   run(): boolean {
     const words = this.#words
     let receiver = this.#receiver
-    while (this.#word < words.length) {
+    while (this.#word < this.#end) {
       const first = words[this.#word]
       switch (first & 0xff) {
         case Kind.Connection:

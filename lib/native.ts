@@ -69,16 +69,17 @@ export interface NativePassage {
 }
 
 export interface NativeEnvironment {
-  drain(): NativeBatch | null
+  /** `room` gets the words. */
+  drain(room: Buffer): NativeBatch | null
   hold(hold: boolean): void
 }
 
 export interface NativeBatch {
-  words: Uint32Array
-  arena: Buffer
-  values: unknown[]
-  events: number
-  bytes: number
+  /** The words where there was too little room for them. */
+  words?: Uint32Array
+  /** Absent where the records have none, like the values. */
+  arena?: Buffer
+  values?: readonly unknown[]
 }
 
 export interface NativeConnection extends CredentialsTaker {

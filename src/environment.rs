@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     panic::RefUnwindSafe,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
@@ -31,6 +31,8 @@ const ARENA_BYTES: usize = 8 * 1024;
 const BATCH_BYTES: usize = 1024 * 1024;
 /// Words of one batch.
 const BATCH_WORDS: usize = 4 * 1024;
+/// The words before the first record: how many words there are, events and bytes, and whether to drain again.
+const HEADER: usize = 4;
 
 /// Many connections that send at once leave it to the network's thread: the event loop has other things to do.
 const WORK_BETWEEN_DRAINS: u32 = 8;
@@ -44,12 +46,14 @@ pub(crate) struct Bell {
     /// How often a connection's work was done on the JavaScript thread since that drained last.
     worked: AtomicU32,
     ready: Mutex<VecDeque<Arc<Outbox>>>,
+    /// For the next outbox that has something: they take it in turn, so that an idle connection holds none.
+    spare: Mutex<Records>,
 }
 
 impl Bell {
     /// Puts an outbox on the list, and rings if nobody has since the list was last empty.
     pub(crate) fn announce(&self, outbox: &Arc<Outbox>) {
-        self.ready().push_back(outbox.clone());
+        lock(&self.ready).push_back(outbox.clone());
         if !self.rung.swap(true, Ordering::AcqRel) {
             self.ring();
         }
@@ -64,6 +68,17 @@ impl Bell {
         self.worked.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Room for records.
+    pub(crate) fn spare(&self) -> Records {
+        std::mem::take(&mut lock(&self.spare))
+    }
+
+    fn keep(&self, mut records: Records) {
+        if records.clear() {
+            *lock(&self.spare) = records;
+        }
+    }
+
     fn ring(&self) {
         // An environment that is going away answers `Closing`: nobody is left to hear.
         let _status = self.ring.call((), ThreadsafeFunctionCallMode::NonBlocking);
@@ -71,24 +86,32 @@ impl Bell {
 
     /// The next outbox with something in it. `None` arms the bell again.
     fn next(&self) -> Option<Arc<Outbox>> {
-        let mut ready = self.ready();
+        let mut ready = lock(&self.ready);
         let next = ready.pop_front();
         if next.is_none() {
             self.rung.store(false, Ordering::Release);
         }
         next
     }
+}
 
-    fn ready(&self) -> std::sync::MutexGuard<'_, VecDeque<Arc<Outbox>>> {
-        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Made once by each environment that loads the package.
 #[napi(js_name = "Environment")]
 pub struct Environment {
     bell: Arc<Bell>,
-    current: RefCell<Option<Draining>>,
+    drain: RefCell<Drain>,
+}
+
+#[derive(Default)]
+struct Drain {
+    current: Option<Draining>,
+    /// Room for a batch, before it is copied into memory of JavaScript's.
+    words: Vec<u32>,
+    arena: Vec<u8>,
 }
 
 /// Records that were taken from a connection and have not all crossed the boundary yet.
@@ -99,14 +122,15 @@ struct Draining {
     byte: usize,
 }
 
-/// What crosses the boundary at a time. The records are described in `outbox.rs`.
+/// What crosses the boundary at a time, beside the words. The records, behind a header, are described in `outbox.rs`.
 #[napi(object, object_from_js = false)]
 pub struct Batch<'env> {
-    pub words: Uint32ArraySlice<'env>,
-    pub arena: BufferSlice<'env>,
-    pub values: Vec<Unknown<'env>>,
-    pub events: u32,
-    pub bytes: u32,
+    /// The words of a record for which there is too little room.
+    pub words: Option<Uint32ArraySlice<'env>>,
+    /// Absent where the records have no bytes.
+    pub arena: Option<BufferSlice<'env>>,
+    /// Absent where there are none.
+    pub values: Option<Vec<Unknown<'env>>>,
 }
 
 #[napi(object, object_from_js = false)]
@@ -138,36 +162,44 @@ impl Environment {
             rung: AtomicBool::new(false),
             worked: AtomicU32::new(0),
             ready: Mutex::default(),
+            spare: Mutex::default(),
         };
         Ok(Self {
             bell: Arc::new(bell),
-            current: RefCell::default(),
+            drain: RefCell::default(),
         })
     }
 
-    /// The next batch, or nothing; then the bell rings again for what comes later.
+    /// The next batch, or nothing. Once nothing is left the bell rings again for what comes later. Its words go into
+    /// `room`: memory of JavaScript's that is used again costs less than new memory for each batch.
     #[napi(catch_unwind)]
-    pub fn drain<'env>(&self, env: &'env Env) -> Result<Option<Batch<'env>>> {
+    pub fn drain<'env>(
+        &self,
+        env: &'env Env,
+        mut room: BufferSlice<'_>,
+    ) -> Result<Option<Batch<'env>>> {
         self.bell.worked.store(0, Ordering::Relaxed);
-        let mut current = self.current.borrow_mut();
-        let mut words = Vec::with_capacity(256);
-        let mut arena = Vec::with_capacity(ARENA_BYTES);
+        let Drain {
+            current,
+            words,
+            arena,
+        } = &mut *self.drain.borrow_mut();
+        words.clear();
+        arena.clear();
+        words.extend([0; HEADER]);
         let mut values = Vec::new();
         let (mut events, mut bytes) = (0, 0);
-        loop {
+        let more = loop {
             if current.is_none() {
                 // With something in hand the rest can wait for the next call, which comes at once.
                 let enough = words.len() >= BATCH_WORDS / 2 || arena.len() >= ARENA_BYTES / 2;
                 if events > 0 && enough {
-                    break;
+                    break true;
                 }
-                let Some(outbox) = self.bell.next() else {
-                    break;
-                };
-                *current = Some(Draining::new(&outbox));
+                *current = self.bell.next().map(|outbox| Draining::new(&outbox));
             }
             let Some(draining) = current.as_mut() else {
-                break;
+                break false;
             };
             words.extend([kind::CONNECTION, draining.index]);
             let full = draining.advance(&mut |records, extent, word, byte| {
@@ -197,20 +229,37 @@ impl Environment {
                 Ok(false)
             })?;
             if full {
-                break;
+                break true;
             }
-            *current = None;
-        }
+            if let Some(Draining { records, .. }) = current.take() {
+                self.bell.keep(records);
+            }
+        };
         if events == 0 {
             return Ok(None);
         }
-        Ok(Some(Batch {
-            words: Uint32ArraySlice::copy_from(env, &words)?,
-            arena: BufferSlice::copy_from(env, &arena)?,
-            values,
-            events,
-            bytes: bytes as u32,
-        }))
+        let header = [words.len() as u32, events, bytes as u32, u32::from(more)];
+        words[..HEADER].copy_from_slice(&header);
+        let fits = size_of_val(words.as_slice()) <= room.len();
+        if fits {
+            for (room, word) in room.chunks_exact_mut(size_of::<u32>()).zip(&*words) {
+                room.copy_from_slice(&word.to_ne_bytes());
+            }
+        }
+        let batch = Batch {
+            words: match fits {
+                true => None,
+                false => Some(Uint32ArraySlice::copy_from(env, &*words)?),
+            },
+            arena: match arena.is_empty() {
+                true => None,
+                false => Some(BufferSlice::copy_from(env, &*arena)?),
+            },
+            values: (!values.is_empty()).then_some(values),
+        };
+        words.shrink_to(BATCH_WORDS);
+        arena.shrink_to(ARENA_BYTES);
+        Ok(Some(batch))
     }
 
     /// Whether the bell keeps the process alive.

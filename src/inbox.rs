@@ -1,7 +1,7 @@
 //! Publishes as JavaScript hands them over: those of one turn of its microtasks together, since each call across the
 //! boundary costs more than the message. The other end is `lib/inbox.ts`.
 
-use engine::{Code, Failure, Handle, Result, Stage};
+use engine::{Code, Failure, Handle, Result, Stage, Topic};
 
 /// The words of a record: token, flags and place, topic bytes, payload bytes. Topic and payload are in the bytes.
 const WORDS: usize = 4;
@@ -17,10 +17,10 @@ mod flag {
 /// Places for topics.
 const PLACES: usize = 32;
 
-/// The inbox of a connection: the topics that come again.
+/// The inbox of a connection: the topics that come again, or why nothing can be published on them.
 #[derive(Default)]
 pub(crate) struct Inbox {
-    topics: Vec<Box<str>>,
+    topics: Vec<Result<Topic>>,
 }
 
 impl Inbox {
@@ -34,29 +34,35 @@ impl Inbox {
     ) {
         for record in words.chunks_exact(WORDS) {
             let (token, flags) = (record[0], record[1]);
-            let text = take(&mut bytes, record[2]);
+            let topic = take(&mut bytes, record[2]);
             let payload = take(&mut bytes, record[3]);
-            let outcome = self.topic(flags, text).and_then(|topic| {
-                let qos = u8::from(flags & flag::QOS1 != 0);
-                handle.publish(token, topic, payload, qos, flags & flag::RETAIN != 0)
-            });
-            if let Err(failure) = outcome {
+            if let Err(failure) = self.publish_one(token, flags, topic, payload, handle) {
                 refused(token, failure);
             }
         }
     }
 
-    fn topic<'a>(&'a mut self, flags: u32, text: &'a [u8]) -> Result<&'a str> {
+    fn publish_one(
+        &mut self,
+        token: u32,
+        flags: u32,
+        topic: &[u8],
+        payload: &[u8],
+        handle: &mut Handle,
+    ) -> Result<()> {
+        let qos = u8::from(flags & flag::QOS1 != 0);
+        let retain = flags & flag::RETAIN != 0;
         let place = (flags >> 8) as usize;
-        if flags & flag::KEPT != 0 {
-            let kept = self.topics.get(place);
-            return kept.map(|topic| &**topic).ok_or_else(malformed);
+        if flags & flag::KEPT == 0 {
+            let topic = std::str::from_utf8(topic).map_err(|_| malformed())?;
+            if flags & flag::KEEP == 0 || place != self.topics.len() || place >= PLACES {
+                return handle.publish(token, topic, payload, qos, retain);
+            }
+            self.topics.push(handle.topic(topic));
         }
-        let topic = std::str::from_utf8(text).map_err(|_| malformed())?;
-        if flags & flag::KEEP != 0 && place == self.topics.len() && place < PLACES {
-            self.topics.push(topic.into());
-        }
-        Ok(topic)
+        let topic = self.topics.get(place).ok_or_else(malformed)?;
+        let topic = topic.as_ref().map_err(Failure::clone)?;
+        handle.publish_on(token, topic, payload, qos, retain)
     }
 }
 

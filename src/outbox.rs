@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -18,6 +18,10 @@ use crate::{
 
 /// Payloads from this size on travel in a buffer of their own, so that a small message never keeps them alive.
 pub(crate) const LARGE_PAYLOAD: usize = 2 * 1024;
+/// The most words, bytes and values that records may have room for and be kept for the next ones.
+const KEPT_WORDS: usize = 4 * 1024;
+const KEPT_BYTES: usize = 64 * 1024;
+const KEPT_VALUES: usize = 256;
 /// Discarded bytes that may lie in an outbox before it is tidied up.
 const SLACK: usize = 64 * 1024;
 
@@ -102,6 +106,16 @@ pub(crate) struct Extent {
 }
 
 impl Records {
+    /// Empties it; gives whether it is worth to be kept.
+    pub(crate) fn clear(&mut self) -> bool {
+        self.words.clear();
+        self.bytes.clear();
+        self.values.clear();
+        self.words.capacity() <= KEPT_WORDS
+            && self.bytes.capacity() <= KEPT_BYTES
+            && self.values.capacity() <= KEPT_VALUES
+    }
+
     /// The extent of the record that begins at `word`.
     pub(crate) fn extent(&self, word: usize) -> Extent {
         let first = self.words[word];
@@ -262,7 +276,7 @@ impl Outbox {
         std::mem::take(&mut inner.records)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -369,7 +383,16 @@ impl OutboxEvents {
     }
 
     fn push(&self, push: impl FnOnce(&mut Records)) {
-        push(&mut self.outbox.lock().records);
+        push(&mut self.inner().records);
+    }
+
+    /// The outbox, with room for what is going to be pushed.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        let mut inner = self.outbox.lock();
+        if inner.records.words.capacity() == 0 {
+            inner.records = self.bell.spare();
+        }
+        inner
     }
 }
 
@@ -384,7 +407,7 @@ impl Events for OutboxEvents {
     }
 
     fn message(&mut self, message: &Message<'_>) {
-        let mut inner = self.outbox.lock();
+        let mut inner = self.inner();
         inner.last_number = message.number;
         let known = inner.topics.look(message.topic);
         inner.records.push_message(message, known);

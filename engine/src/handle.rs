@@ -23,6 +23,9 @@ const BATCH_BYTES: usize = 64 * 1024;
 /// What the host's thread does itself at the most: one TLS record.
 const HERE_BYTES: usize = 16 * 1024;
 
+/// A topic that the limits of a connection have passed, for those who publish on it again and again.
+pub struct Topic(Box<str>);
+
 /// Lives where the host calls; dropping it ends the connection without a DISCONNECT, as the end of the process would.
 pub struct Handle {
     options: Arc<Options>,
@@ -72,9 +75,26 @@ impl Handle {
         qos: u8,
         retain: bool,
     ) -> Result<()> {
-        self.check_publish(topic, payload, qos, retain)?;
-        let packet = OutboundPublish::new(self.options.version, topic, payload, qos, retain);
-        self.push_publish(token, topic, packet, None)
+        self.options.limits.check_topic(topic)?;
+        self.publish_checked(token, topic, payload, qos, retain)
+    }
+
+    /// The same on a topic of [`Handle::topic`].
+    pub fn publish_on(
+        &mut self,
+        token: Token,
+        topic: &Topic,
+        payload: &[u8],
+        qos: u8,
+        retain: bool,
+    ) -> Result<()> {
+        self.publish_checked(token, &topic.0, payload, qos, retain)
+    }
+
+    /// Checks a topic once, for [`Handle::publish_on`] of this connection.
+    pub fn topic(&self, topic: &str) -> Result<Topic> {
+        self.options.limits.check_topic(topic)?;
+        Ok(Topic(topic.into()))
     }
 
     /// The same for a message that says more about itself, or that is not worth sending after `expires_in`. In MQTT 5 that
@@ -90,6 +110,7 @@ impl Handle {
         mut properties: PublishProperties,
         expires_in: Option<Duration>,
     ) -> Result<()> {
+        self.options.limits.check_topic(topic)?;
         self.check_publish(topic, payload, qos, retain)?;
         let expires = expires_in.map(|after| Instant::now() + after);
         let packet = match self.options.version {
@@ -209,11 +230,23 @@ impl Handle {
         task.run_here()
     }
 
+    fn publish_checked(
+        &mut self,
+        token: Token,
+        topic: &str,
+        payload: &[u8],
+        qos: u8,
+        retain: bool,
+    ) -> Result<()> {
+        self.check_publish(topic, payload, qos, retain)?;
+        let packet = OutboundPublish::new(self.options.version, topic, payload, qos, retain);
+        self.push_publish(token, topic, packet, None)
+    }
+
+    /// Everything but the topic.
     fn check_publish(&self, topic: &str, payload: &[u8], qos: u8, retain: bool) -> Result<()> {
         self.check_open()?;
-        let limits = &self.options.limits;
-        limits.check_topic(topic)?;
-        limits.check_payload(payload.len(), topic)?;
+        self.options.limits.check_payload(payload.len(), topic)?;
         check_qos(qos)?;
         if qos > self.shared.maximum_qos() {
             return Err(limit(

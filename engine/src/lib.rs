@@ -17,7 +17,7 @@ pub use transport::Passage;
 
 /// The host's end: what it asks for, and what it is told.
 mod handle;
-pub use handle::Handle;
+pub use handle::{Handle, Topic};
 /// The way of what it asks for.
 mod commands;
 mod events;
