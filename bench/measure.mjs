@@ -189,14 +189,16 @@ async function commandLine({ count }, { ours }, { host, port, ca }) {
       ]
     : [join(HERE, 'samples/aws.cjs'), host, port, ca, authorizerName, username, password]
   const walls = []
+  const alone = []
   const peaks = []
   for (let index = 0; index < count; index++) {
     walls.push((await timeSample(args)).wall)
+    alone.push((await time(['-e', '0'])).wall)
     // To read the peak takes time and memory itself.
     const { peak } = await timeSample(['--require', join(HERE, 'samples/peak.cjs'), ...args])
     peaks.push((Number(peak) * 1_024) / 1e6)
   }
-  return { wall: median(walls), peak: median(peaks) }
+  return { wall: median(walls), alone: median(alone), peak: median(peaks) }
 }
 
 async function timeSample(args) {

@@ -30,6 +30,7 @@ export const MEASURES = {
   import: [{ key: 'wall', name: 'time', unit: 'ms' }],
   cli: [
     { key: 'wall', name: 'wall time', unit: 'ms' },
+    { key: 'alone', name: 'Node alone in between (`node -e 0`)', unit: 'ms' },
     { key: 'peak', name: 'peak memory', unit: 'MB' },
   ],
   size: [

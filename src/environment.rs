@@ -73,9 +73,9 @@ impl Bell {
         std::mem::take(&mut lock(&self.spare))
     }
 
-    fn keep(&self, mut records: Records) {
-        if records.clear() {
-            *lock(&self.spare) = records;
+    fn keep(&self, records: Records) {
+        if let Some(room) = records.emptied() {
+            *lock(&self.spare) = room;
         }
     }
 

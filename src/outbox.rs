@@ -18,7 +18,7 @@ use crate::{
 
 /// Payloads from this size on travel in a buffer of their own, so that a small message never keeps them alive.
 pub(crate) const LARGE_PAYLOAD: usize = 2 * 1024;
-/// The most words, bytes and values that records may have room for and be kept for the next ones.
+/// The most room for words, bytes and values that is kept for the next records.
 const KEPT_WORDS: usize = 4 * 1024;
 const KEPT_BYTES: usize = 64 * 1024;
 const KEPT_VALUES: usize = 256;
@@ -106,14 +106,15 @@ pub(crate) struct Extent {
 }
 
 impl Records {
-    /// Empties it; gives whether it is worth to be kept.
-    pub(crate) fn clear(&mut self) -> bool {
+    /// The room without the records, if there is not too much of it to be kept.
+    pub(crate) fn emptied(mut self) -> Option<Self> {
         self.words.clear();
         self.bytes.clear();
         self.values.clear();
-        self.words.capacity() <= KEPT_WORDS
+        let kept = self.words.capacity() <= KEPT_WORDS
             && self.bytes.capacity() <= KEPT_BYTES
-            && self.values.capacity() <= KEPT_VALUES
+            && self.values.capacity() <= KEPT_VALUES;
+        kept.then_some(self)
     }
 
     /// The extent of the record that begins at `word`.

@@ -41,13 +41,14 @@ impl Host {
     /// `window` publishes at a time, each followed by the next.
     pub async fn publish(&mut self, load: Load, window: usize) -> Result<()> {
         let Load { qos, size, count } = load;
+        let topic = self.handle.topic(TOPIC)?;
         let payload = vec![b'x'; size];
         let mut begun = 0;
         let mut done = 0;
         while done < count {
             while begun < count && begun - done < window {
                 self.handle
-                    .publish(begun as u32, TOPIC, &payload, qos, false)?;
+                    .publish_on(begun as u32, &topic, &payload, qos, false)?;
                 begun += 1;
             }
             self.handle.flush_here();
