@@ -224,3 +224,19 @@ test('what is published in the very turn in which the connection is there has an
   const { connection } = await open(t)
   await connection.publish('t', 'p', QOS0)
 })
+
+test('an empty payload that is given away takes no later message along', async (t) => {
+  const { connection, link } = await open(t)
+  const sizes = []
+  const use = connection.subscribe('t', QOS0, ({ payload }) => {
+    sizes.push(payload.length)
+    structuredClone(payload.buffer, { transfer: [payload.buffer] })
+  })
+  await link.grant(0)
+  await use
+  for (let number = 1; number <= 5; number++) {
+    link.send({ cmd: 'publish', topic: 't', payload: '', qos: 0, dup: false, retain: false })
+    await until(() => sizes.length === number, t.signal)
+  }
+  assert.deepEqual(sizes, [0, 0, 0, 0, 0])
+})

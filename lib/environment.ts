@@ -148,9 +148,16 @@ function drain(): void {
       turn.events += current.events
       turn.bytes += current.bytes
     }
-    if (current.run()) {
+    let interrupted = true
+    try {
+      interrupted = current.run()
+    } finally {
+      // Behind a message that could not be made the rest goes on.
+      if (interrupted) pause()
+    }
+    if (interrupted) {
       // Whoever awaits what was just settled runs first, so that no message comes before its reader.
-      return pause()
+      return
     }
     // A bell that rang between two parts of a batch was not answered.
     const last = begun && current.last
@@ -312,18 +319,12 @@ class Cursor {
     const at = this.#word
     const topic =
       first & Flag.Kept ? (receiver?.keptTopics?.[words[at + 2]] ?? '') : this.#text(words[at + 2])
-    let payload: Buffer
-    if (first & Flag.Large) {
-      payload = this.#next<Buffer>()
-    } else {
-      const size = words[at + 3]
-      payload = new View(this.#memory, this.#offset + this.#byte, size)
-      this.#byte += size
-    }
     const count = first >>> 16
     this.#word = at + 4 + count
     const filters = count === 0 ? NO_FILTERS : this.#filters(at + 4, count)
+    const large = first & Flag.Large ? this.#next<Buffer>() : undefined
     const properties = first & Flag.Properties ? this.#next<NativeProperties>() : undefined
+    const payload = large ?? this.#payload(words[at + 3])
     receiver?.message(
       words[at + 1],
       topic,
@@ -334,6 +335,13 @@ class Cursor {
       properties,
       filters,
     )
+  }
+
+  /** An empty one has memory of its own, since the app may transfer what it gets. */
+  #payload(size: number): Buffer {
+    const from = this.#offset + this.#byte
+    this.#byte += size
+    return size === 0 ? Buffer.alloc(0) : new View(this.#memory, from, size)
   }
 
   /** Mostly the same one as before. */

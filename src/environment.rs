@@ -184,6 +184,7 @@ impl Environment {
             words,
             arena,
         } = &mut *self.drain.borrow_mut();
+        // They are empty but after an error.
         words.clear();
         arena.clear();
         words.extend([0; HEADER]);
@@ -257,7 +258,9 @@ impl Environment {
             },
             values: (!values.is_empty()).then_some(values),
         };
+        words.clear();
         words.shrink_to(BATCH_WORDS);
+        arena.clear();
         arena.shrink_to(ARENA_BYTES);
         Ok(Some(batch))
     }

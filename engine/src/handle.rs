@@ -75,6 +75,7 @@ impl Handle {
         qos: u8,
         retain: bool,
     ) -> Result<()> {
+        self.check_open()?;
         self.options.limits.check_topic(topic)?;
         self.publish_checked(token, topic, payload, qos, retain)
     }
@@ -110,6 +111,7 @@ impl Handle {
         mut properties: PublishProperties,
         expires_in: Option<Duration>,
     ) -> Result<()> {
+        self.check_open()?;
         self.options.limits.check_topic(topic)?;
         self.check_publish(topic, payload, qos, retain)?;
         let expires = expires_in.map(|after| Instant::now() + after);
