@@ -98,8 +98,8 @@ impl Handle {
         Ok(Topic(topic.into()))
     }
 
-    /// The same for a message that says more about itself, or that is not worth sending after `expires_in`. In MQTT 5 that
-    /// becomes its Message Expiry Interval too.
+    /// [`Handle::publish`] for a message that says more about itself, or that is not worth sending after `expires_in`. In
+    /// MQTT 5 that becomes its Message Expiry Interval too.
     #[allow(clippy::too_many_arguments, reason = "those of publish, and two")]
     pub fn publish_with(
         &mut self,
